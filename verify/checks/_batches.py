@@ -44,6 +44,8 @@ from verify.tolerance.error_bound import (
     bounded_by_format,
     bounded_by_policy,
     bounded_outputs,
+    measured_where_needed,
+    output_bounds,
     traces_of,
     unbounded,
 )
@@ -83,9 +85,10 @@ FAST_SHARE = 0.01
 """Share of what is allowed in float64 by which the fast path may differ from the
 equations: a hundred times the rounding of either."""
 
-MAX_TRACED_ROWS, MAX_TRACED = 128, 2**23
+MAX_TRACED_ROWS, MAX_TRACED, MAX_TRACED_ROW = 128, 2**23, 2**27
 """Rows of a batch, and numbers of their forward pass, at most, of which traces are kept
-in both precisions: what is compared and what bounds are derived from are the same."""
+in both precisions: what is compared and what bounds are derived from are the same. The
+last is for a single row of few steps, whose bounds need its traces as a whole."""
 
 LONG_STEPS = 1000
 """Steps from which a batch is as large as what its layers return may be: gates and
@@ -189,8 +192,7 @@ class BatchPlan:
         arrays = outline.arrays()
         numbers = sum(array.size for array in arrays.values()) // few
         held = numbers
-        steps = max(array.shape[1] if array.ndim > 1 else 1 for array in x)
-        if steps >= LONG_STEPS and not whole:
+        if _steps(x) >= LONG_STEPS and not whole:
             held = sum(a.size for name, a in arrays.items() if "/output" in name) // few
         fit = max(limits.batch_numbers // max(held, 1), 1)
         if fit < batch_size and net.spec.batch_size is None:  # a long window
@@ -215,6 +217,11 @@ class BatchPlan:
             MAX_OUTPUT_ADJOINTS / self.batches,
             BOUND_WORK_SHARE * float(self.size * self.numbers),
         )
+
+
+def _steps(x: Inputs) -> int:
+    """Return how many time steps inputs have."""
+    return max(array.shape[1] if array.ndim > 1 else 1 for array in x)
 
 
 def input_batches(
@@ -331,9 +338,15 @@ class Examiner:
     def traces(self, x: Inputs) -> Traces | None:
         """Return the traces of a batch; None where they are large or of no use."""
         useful = self.precision is None and not unbounded(self.net)
-        if not useful or self.net.stateful or not self.keeps_traces(x.rows):
+        if not useful or self.net.stateful:
             return None
-        return traces_of(self.net, x)
+        large = (
+            x.rows == 1
+            and self.plan.numbers <= MAX_TRACED_ROW
+            and _steps(x) < LONG_STEPS
+            and not self.net.batch_matters
+        )
+        return traces_of(self.net, x) if large or self.keeps_traces(x.rows) else None
 
     def neighbour_rows(
         self, x: Evaluable, expected: Sequence[Array], theirs: Sequence[Array]
@@ -372,12 +385,16 @@ class Examiner:
             order = rank_rows(*row_differences(*all_finite(expected, theirs)))
         return np.sort(order[:count])
 
+    @property
+    def first_count(self) -> int:
+        """Return how many rows the closer part of a `first_look` takes."""
+        return min(max(self.plan.size // FIRST_SHARE, FEWEST_FIRST), MOST_FIRST)
+
     def first_rows(
         self, x: Inputs, expected: Sequence[Array], theirs: Sequence[Array]
     ) -> Array | None:
         """Return the rows for the closer part of a `first_look`; None for all rows."""
-        count = min(max(self.plan.size // FIRST_SHARE, FEWEST_FIRST), MOST_FIRST)
-        return self._most_different(x, expected, theirs, count)
+        return self._most_different(x, expected, theirs, self.first_count)
 
     def first_tolerances(
         self,
@@ -421,17 +438,7 @@ class Examiner:
             With derived bounds where there are any.
         """
         if self.precision is None:
-            noise_floors = self.rounding.noise_floors(
-                x,
-                expected,
-                native=self.native,
-                rows=self.neighbour_rows(x, expected, theirs),
-                threads=self.threads,
-                single=None if traces is None else flatten(traces.single.output),
-            )
-            return noise_floors, self._bounded(
-                x, expected, theirs, noise_floors, self.plan.adjoints, traces
-            )
+            return self._tolerances(x, expected, theirs, traces)
         rounding = FormatRounding(self.net, self.precision)
         rows = self.neighbour_rows(x, expected, theirs)
         with np.errstate(over="ignore", invalid="ignore"):  # judged later
@@ -441,6 +448,46 @@ class Examiner:
                 simulation, x, noise_floors, expected, theirs, work=self.plan.adjoints
             )
 
+    def _tolerances(
+        self,
+        x: Inputs,
+        expected: Sequence[Array],
+        theirs: Sequence[Array],
+        traces: Traces | None,
+    ) -> tuple[list[Tolerance], list[Tolerance]]:
+        """Return `tolerances` of a model that computes by its own policies."""
+        how: dict[str, Any] = {"native": self.native, "threads": self.threads}
+        least = self.rounding.least_noise_floors(
+            x,
+            expected,
+            single=None if traces is None else flatten(traces.single.output),
+            **how,
+        )
+
+        def measure() -> list[Tolerance]:
+            rows = self.neighbour_rows(x, expected, theirs)
+            return self.rounding.noise_floors(
+                x, expected, rows=rows, least=least, **how
+            )
+
+        def bounds(differences: Sequence[Array]) -> list[Array]:
+            with doing("deriving bounds"):
+                return output_bounds(
+                    self.net,
+                    x,
+                    differences,
+                    self.activation_errors,
+                    self.plan.adjoints,
+                    traces,
+                )
+
+        if not unbounded(self.net):
+            return measured_where_needed(
+                least, measure, expected, theirs, bounds, noisy=True
+            )
+        floors = measure()
+        return floors, self._bounded(x, expected, theirs, floors, self.plan.adjoints)
+
     def _bounded(
         self,
         x: Inputs,
@@ -448,7 +495,6 @@ class Examiner:
         theirs: Sequence[Array],
         noise_floors: Sequence[Tolerance],
         work: float,
-        traces: Traces | None = None,
     ) -> list[Tolerance]:
         with doing("deriving bounds"):
             if unbounded(self.net):
@@ -463,7 +509,6 @@ class Examiner:
                 theirs,
                 self.activation_errors,
                 work=work,
-                traces=traces,
             )
 
 
@@ -508,6 +553,8 @@ def first_look(batch: Batch, examiner: Examiner) -> PartialResult | None:
     """
     x, theirs, net = batch.x, batch.theirs, examiner.net
     if examiner.plan.batches <= 1 or examiner.precision is not None:
+        return None
+    if x.rows <= examiner.first_count:  # all rows would be looked at closely
         return None
     with evaluating(batch, examiner):
         expected = net.flat(

@@ -22,9 +22,9 @@ from verify.model.dtypes import dtype_of, is_float
 from verify.model.graph import Node, TensorRef, flatten
 from verify.model.spec import LayerSpec, ModelSpec, is_path
 
-MIN_PROBE_ROWS, PROBE_NUMBERS = 6, 2**28
-"""Rows of probe inputs at least, one for each kind of padding, and the numbers that the
-forward pass of more rows may have."""
+MIN_PROBE_ROWS, FEWEST_PROBE_ROWS, PROBE_NUMBERS = 6, 3, 2**28
+"""Rows of probe inputs at least, one for each kind of padding, or where nothing is
+padded; and the numbers that the forward pass of more rows may have."""
 
 PROBE_ROWS, PROBE_STEPS = 16, 7
 """Rows and time steps of probe inputs, where the model leaves their number open."""
@@ -79,12 +79,22 @@ def _affordable(net: Network, rows: int) -> int:
 
     It is all of them but for long windows of wide layers.
     """
-    if net.spec.batch_size is not None or rows <= MIN_PROBE_ROWS:
+    if net.spec.batch_size is not None or rows <= FEWEST_PROBE_ROWS:
         return rows
     few = net.prepare(probe_inputs(net.spec, rows=MIN_PROBE_ROWS))
     arrays = net.outline(few).arrays().values()
     numbers = sum(array.size for array in arrays) / few.rows
-    return min(rows, max(int(PROBE_NUMBERS / max(numbers, 1)), MIN_PROBE_ROWS))
+    least = MIN_PROBE_ROWS if _has_padding(net.spec) else FEWEST_PROBE_ROWS
+    return min(rows, max(int(PROBE_NUMBERS / max(numbers, 1)), least))
+
+
+def _has_padding(spec: ModelSpec) -> bool:
+    """Return whether probe inputs of a model may be padded."""
+    return any(
+        _is(reader, "Embedding") or _is(reader, "Masking")
+        for layer in spec.inputs
+        for reader in readers_of(spec.root, layer.name)
+    )
 
 
 def several_batches(net: Network, first: Inputs, count: int = 4) -> Inputs:

@@ -282,6 +282,7 @@ class Rounding:
         rows: Array | None = None,
         threads: int | None = None,
         single: Sequence[Array] | None = None,
+        least: Sequence[Tolerance] | None = None,
     ) -> list[Tolerance]:
         """Return the noise floor of each output.
 
@@ -302,19 +303,18 @@ class Rounding:
             As for `Network.predict`.
         single : list of (batch, ...), optional
             What the network makes of them in float32, if it is known.
+        least : list of Tolerance, optional
+            The `least_noise_floors` of all rows, if they are known.
         """
         if native and self.unit == UNIT_ROUNDOFF["float64"]:
             return [float64_tolerance(reference) for reference in float64]
         passes = 1 + NEIGHBOURS
-        name = self._lowest or "its own dtype"
-        with doing(f"pass 1 of {passes}, the model in {name}"):
-            if single is not None and self._lowest == "float32":
-                outputs = list(single)
-            else:
-                outputs = x.evaluate(self.net, self._lowest, threads=threads)
-        # outputs of long windows are large, so one pass is in memory at a time
-        noise = [_noise(a, b) for a, b in zip(outputs, float64, strict=True)]
-        del outputs
+        if least is None:
+            with doing(f"pass 1 of {passes}"):
+                least = self.least_noise_floors(
+                    x, float64, native=native, threads=threads, single=single
+                )
+        noise = [floor.noise for floor in least]
         some = x if rows is None else x.take(rows)
         compared = float64 if rows is None else [y[rows] for y in float64]
         for k, net in enumerate(self._neighbours):
@@ -349,28 +349,33 @@ class Rounding:
         self,
         x: Evaluable,
         float64: Sequence[Array],
-        rows: Array,
+        rows: Array | None = None,
         *,
         native: bool = True,
         threads: int | None = None,
+        single: Sequence[Array] | None = None,
     ) -> list[Tolerance]:
         """Return what the noise floor of each output is at least.
 
-        It takes a small part of the time: nothing is evaluated but the network itself,
-        on some of the rows.
+        It takes a small part of the time: nothing is evaluated but the network itself.
 
         Parameters
         ----------
-        x, float64, native, threads : as for `noise_floors`
-        rows : (n,) of int
+        x, float64, native, threads, single : as for `noise_floors`
+        rows : (n,) of int, optional
+            Rows on which it is evaluated; all by default.
         """
         if native and self.unit == UNIT_ROUNDOFF["float64"]:
             return [float64_tolerance(reference) for reference in float64]
-        with doing(f"the model in {self._lowest or 'its own dtype'}"):
-            found = x.take(rows).evaluate(self.net, self._lowest, threads=threads)
+        found = None if self._lowest is None else single
+        if found is None:
+            some = x if rows is None else x.take(rows)
+            with doing(f"the model in {self._lowest or 'its own dtype'}"):
+                found = some.evaluate(self.net, self._lowest, threads=threads)
+        compared = float64 if rows is None else [y[rows] for y in float64]
         return [
-            _floor(_scale(y), _noise(a, y[rows]), self.unit, self.quantised, native)
-            for y, a in zip(float64, found, strict=True)
+            _floor(_scale(y), _noise(a, b), self.unit, self.quantised, native)
+            for y, a, b in zip(float64, found, compared, strict=True)
         ]
 
     def amplified(self, x: Evaluable) -> float:

@@ -77,7 +77,10 @@ def test_rows_are_evaluated_behind_tls(scheduler, certificates, tmp_path, capsys
 
 
 def test_files_of_dasks_configuration_hold_too(scheduler, certificates):
+    # Dask drops all of a package's settings after this block if they were not there
+    # before it
     import dask
+    import distributed  # noqa: F401
 
     tls = files(certificates)
     own = {"ca-file": tls.ca_file, "client.cert": tls.cert, "client.key": tls.key}

@@ -11,7 +11,13 @@ from support.nets import feature_net, layer
 
 from verify import Network
 from verify.checks._batches import BatchPlan, Examiner, Limits
-from verify.checks.inputs import MIN_PROBE_ROWS, PROBE_ROWS, as_source, usable_inputs
+from verify.checks.inputs import (
+    FEWEST_PROBE_ROWS,
+    MIN_PROBE_ROWS,
+    PROBE_ROWS,
+    as_source,
+    usable_inputs,
+)
 from verify.forward.fast.row_blocks import MAX_BATCH_BYTES, row_blocks_for
 from verify.tolerance.activation_errors import ActivationErrors
 from verify.tolerance.error_bound import unbounded
@@ -79,11 +85,18 @@ def test_rows_in_smaller_blocks_are_the_same(monkeypatch, x):
     np.testing.assert_allclose(net.predict(rows), expected, atol=1e-6)
 
 
-def test_there_are_fewer_probe_rows_but_one_for_each_kind_of_padding(monkeypatch):
-    net = long_net(50)
+@pytest.mark.parametrize(
+    ("first", "fewest"),
+    [([], FEWEST_PROBE_ROWS), ([layer("Masking", "masking")], MIN_PROBE_ROWS)],
+)
+def test_there_are_fewer_probe_rows_but_one_for_each_kind_of_padding(
+    monkeypatch, first, fewest
+):
+    lstm = layer("LSTM", "lstm", units=4)
+    net = Network(chain([(None, 50, 3)], *first, lstm))
     assert usable_inputs(net).rows == PROBE_ROWS
     monkeypatch.setattr("verify.checks.inputs.PROBE_NUMBERS", 1)
-    assert usable_inputs(net).rows == MIN_PROBE_ROWS
+    assert usable_inputs(net).rows == fewest
 
 
 def test_probe_inputs_are_smaller_where_outputs_would_overflow():

@@ -36,6 +36,7 @@ from verify.data.sources import Arrays, open_source
 from verify.keras_bridge import KerasModel
 from verify.tolerance.activation_errors import worst_known_errors
 from verify.tolerance.compare import Verdict
+from verify.tolerance.error_bound import output_bounds
 from verify.tolerance.noise_floor import NEIGHBOURS, Rounding
 from verify.tolerance.partial import PartialResult
 
@@ -364,8 +365,15 @@ def test_a_stateful_model_is_compared_whole():
     assert report.verdict is Verdict.PASS
 
 
-def seen_rows(monkeypatch, model: Network, x: np.ndarray, limits: Limits) -> list[int]:
+def seen_rows(
+    monkeypatch,
+    model: Network,
+    x: np.ndarray,
+    limits: Limits,
+    theirs: np.ndarray | None = None,
+) -> list[int]:
     """Count the rows of a batch on which perturbed models are evaluated."""
+    theirs = model.predict(x) if theirs is None else theirs
     rows = []
     flat = Network.flat
 
@@ -375,16 +383,44 @@ def seen_rows(monkeypatch, model: Network, x: np.ndarray, limits: Limits) -> lis
         return flat(self, x, **options)
 
     monkeypatch.setattr(Network, "flat", seen)
-    report = compare_outputs(model, x, model.predict(x), limits=limits)
+    report = compare_outputs(model, x, theirs, limits=limits)
     assert report.verdict is Verdict.PASS
     return rows
 
 
+LIMITS = Limits(batch_rows=10**6, neighbour_rows=50)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Measure every noise floor, even where all that differs is within the least."""
+    enough = "verify.tolerance.error_bound.bounds._enough"
+    monkeypatch.setattr(enough, lambda *_, **__: False)
+
+
+@pytest.mark.usefixtures("measured")
 def test_neighbours_are_evaluated_on_the_rows_that_differ_most(net, x, monkeypatch):
-    limits = Limits(batch_rows=10**6, neighbour_rows=50)
-    assert seen_rows(monkeypatch, net, x, limits) == [50] * NEIGHBOURS
+    assert seen_rows(monkeypatch, net, x, LIMITS) == [50] * NEIGHBOURS
 
 
+def test_neighbours_are_evaluated_where_the_least_noise_floor_does_not_suffice(
+    net, x, monkeypatch
+):
+    assert seen_rows(monkeypatch, net, x, LIMITS) == []
+    inputs = net.prepare(x)
+    exact = net.predict(inputs, dtype="float64")
+    (least,) = Rounding(net).least_noise_floors(inputs, [exact], native=False)
+    differences = [np.zeros(exact.shape)]
+    (bound,) = output_bounds(net, inputs, differences, worst_known_errors())
+    at = np.unravel_index(np.argmax(bound / least.atol), bound.shape)
+    assert bound[at] > 1.2 * least.atol[at[1]]
+    theirs = exact.copy()
+    theirs[at] += np.sqrt(bound[at] * least.atol[at[1]])
+    rows = seen_rows(monkeypatch, net, x, LIMITS, theirs)
+    assert rows == [50] * NEIGHBOURS
+
+
+@pytest.mark.usefixtures("measured")
 def test_neighbours_of_a_stateful_model_are_evaluated_on_all_rows(monkeypatch):
     rnn = layer("SimpleRNN", "rnn", units=2, stateful=True)
     first = layer("InputLayer", "input", batch_shape=[3, TIME, INPUTS])

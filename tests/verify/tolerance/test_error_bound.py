@@ -64,6 +64,7 @@ from verify.tolerance.error_bound import (
     visitor,
 )
 from verify.tolerance.error_bound import bounds as module
+from verify.tolerance.error_bound.costs import FEW_ELEMENTS
 from verify.tolerance.noise_floor import FLUSH_ERROR, Rounding, Tolerance, noise_floor
 
 
@@ -669,6 +670,23 @@ def test_other_precisions_have_no_bound():
         net = dense(UNITS, dtype=policy)
         assert policy in unbounded(net)
     assert not unbounded(dense(UNITS))
+
+
+@pytest.mark.parametrize(("units", "few"), [(FEW_ELEMENTS, True), (12, False)])
+def test_few_outputs_of_a_single_row_all_have_a_bound(units, few, monkeypatch):
+    """Prepare a dear row once for all of its outputs, where they are few."""
+    net = Network(
+        spec(input_layer(None, TIME, INPUTS), layer("LSTM", "rnn", units=units))
+    )
+    x = net.prepare(features(batch=1))
+    apart = np.arange(1.0, units + 1)[None]
+    (every,) = output_bounds(net, x, [apart], worst_known_errors())
+    monkeypatch.setattr(sweeps, "SKETCH_SHARE", 0.0)
+    (found,) = output_bounds(net, x, [apart], worst_known_errors(), work=40.0)
+    known = np.isfinite(found)
+    assert known.all() == few
+    assert known[0, -1]
+    np.testing.assert_allclose(found[known], every[known], rtol=1e-4)
 
 
 def test_beyond_the_work_that_is_allowed_the_most_different_are_bounded(monkeypatch):

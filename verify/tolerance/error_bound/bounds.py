@@ -189,27 +189,74 @@ def bounded_call(
         return rounding.noise_floors(call, ours, rows=rows, single=single)
     least = rounding.least_floors(ours)
 
+    def measure() -> list[Tolerance]:
+        return rounding.noise_floors(call, ours, rows=rows, single=single)
+
     def bounds(differences: Sequence[Array]) -> list[Array]:
         return call_bounds(net, call, differences, activation_errors, traces)
 
+    return measured_where_needed(least, measure, ours, theirs, bounds)[1]
+
+
+def measured_where_needed(
+    least: Sequence[Tolerance],
+    measure: Callable[[], Sequence[Tolerance]],
+    ours: Sequence[Array],
+    theirs: Sequence[Array],
+    bounds: Callable[[Sequence[Array]], list[Array]],
+    *,
+    noisy: bool = False,
+) -> tuple[list[Tolerance], list[Tolerance]]:
+    """Return noise floors and tolerances with derived bounds, measuring little.
+
+    A noise floor takes several evaluations. It is measured only where an element has no
+    bound and differs by more than the least that a noise floor can be.
+
+    Parameters
+    ----------
+    least : list of Tolerance
+        What the noise floor of each output is at least.
+    measure : callable
+        Measures the noise floors.
+    ours, theirs, bounds : as for `bounded`
+    noisy : bool
+        Whether the noise floors themselves are of interest: they are measured then
+        wherever an element differs by more than the least, or has no bound.
+
+    Returns
+    -------
+    noise_floors : list of Tolerance
+        Those measured, or the least.
+    tolerances : list of Tolerance
+    """
     found = _sound(least, ours, theirs, bounds)
     tolerances = _with_bounds(least, found)
     if all(
-        tolerance.derived == 1 or _within(tolerance, a, b).all()
-        for tolerance, a, b in zip(tolerances, ours, theirs, strict=False)
+        _enough(tolerance, floor, a, b, noisy=noisy)
+        for tolerance, floor, a, b in zip(tolerances, least, ours, theirs, strict=False)
     ):
-        return tolerances
-    floors = rounding.noise_floors(call, ours, rows=rows, single=single)
+        return list(least), tolerances
+    floors = list(measure())
     tolerances = _with_bounds(floors, found)
     if found is None or not _beyond_noise(tolerances, found, ours, theirs):
-        return tolerances
+        return floors, tolerances
     # A noise floor is what a few evaluations did, and `found` has the elements that
     # differ most from the least floor. Those beyond the measured one are others.
     later = _sound(tolerances, ours, theirs, bounds)
     merged = [
         np.where(np.isnan(a), b, a) for a, b in zip(found, later or found, strict=True)
     ]
-    return _with_bounds(floors, merged)
+    return floors, _with_bounds(floors, merged)
+
+
+def _enough(
+    tolerance: Tolerance, least: Tolerance, ours: Array, theirs: Array, *, noisy: bool
+) -> bool:
+    """Return whether an output can be judged without a noise floor that is measured."""
+    bounded = tolerance.derived == 1
+    if noisy:
+        return bounded and bool(_within(least, ours, theirs).all())
+    return bounded or bool(_within(tolerance, ours, theirs).all())
 
 
 def _within(tolerance: Tolerance, a: Array, b: Array) -> Array:

@@ -24,6 +24,10 @@ operation, and how many of those take as long as one of a layer with equations."
 LOOP_TERMS_PER_ADJOINT = 512
 """The same in a loop that is swept back, in float32."""
 
+FEW_ELEMENTS = 8
+"""Elements of a row whose sweeps take no longer than a sketch, or than to prepare the
+row if it is a single one."""
+
 ROW_SHARE = 1
 """Sweeps of a single element that take as long as recording a row and judging it."""
 
@@ -205,7 +209,7 @@ def most_different(
     ----------
     differences : (rows, elements)
     budget : float
-        Greatest number of pairs of a row and an element.
+        Greatest number of pairs of a row and an element; more for a single row of few.
     share : int
         Pairs that a row counts for beside those of its elements.
 
@@ -219,7 +223,9 @@ def most_different(
     count = int(min(rows, max(budget // (elements + share), least)))
     order = np.argsort(-differences.max(axis=1), kind="stable")
     some = np.sort(order[:count])
-    count = int(min(elements, max(budget // len(some) - share, 1)))
+    # what a row is prepared with takes longer than some sweeps
+    fewest = FEW_ELEMENTS if len(some) == 1 else 1
+    count = int(min(elements, max(budget // len(some) - share, fewest)))
     order = np.argsort(-differences[some].max(axis=0), kind="stable")
     return some, np.sort(order[:count])
 

@@ -12,6 +12,7 @@ from verify.forward.fast import single_threaded_blas
 from verify.model.arrays import Array, FlatOutputs
 from verify.tolerance.error_bound.computations import Computation
 from verify.tolerance.error_bound.costs import (
+    FEW_ELEMENTS,
     LONG_LOOPS,
     ROW_SHARE,
     blocks,
@@ -64,9 +65,8 @@ twenty copies of a sketch."""
 RECORDED_STEP = 1e5
 """Adjoints that take as long as a step of a loop in a sketch, if it is recorded."""
 
-FEW_ELEMENTS, FEW_FACTOR = 8, 2.6
-"""Elements of a row whose sweeps take no longer than a sketch, and what the budget is
-multiplied with then."""
+FEW_FACTOR = 2.6
+"""What the budget is multiplied with where rows have `FEW_ELEMENTS`."""
 
 DEAR_ROWS, DEAR_FACTOR, DEAR_SKETCH_FACTOR = 16, 4, 4
 """Rows that all have bounds even where this takes longer than the budget says, in a
@@ -166,7 +166,8 @@ def bounds_of(
     row_block = min(row_block, MAX_BLOCK_ROWS)
     with single_threaded_blas():
         for some in blocks(chosen, row_block):
-            single, double = computation.traces(some)
+            alone = traced == 1 and list(some) == [0]
+            single, double = whole if alone else computation.traces(some)
             diverged, deviations = deviations_of(single, double, most)
             if diverged.all():
                 continue  # no row of these may have a bound
