@@ -22,7 +22,7 @@ from verify.model.dtypes import dtype_of, is_float
 from verify.model.graph import Node, TensorRef, flatten
 from verify.model.spec import LayerSpec, ModelSpec, is_path
 
-MIN_PROBE_ROWS, FEWEST_PROBE_ROWS, PROBE_NUMBERS = 6, 3, 2**28
+MIN_PROBE_ROWS, FEWEST_PROBE_ROWS, PROBE_NUMBERS = 6, 3, 2**26
 """Rows of probe inputs at least, one for each kind of padding, or where nothing is
 padded; and the numbers that the forward pass of more rows may have."""
 
