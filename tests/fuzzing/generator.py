@@ -322,6 +322,8 @@ class Maker:
             options["activation"] = self.activation()
         if self.chance(0.1):
             options["dtype"] = OWN_DTYPE
+        if self.chance(0.1):
+            options["lora_rank"] = 2
         text = "layers.Dense({options})"
         if len(shape) > 1 and self.chance(0.3):
             text = "layers.TimeDistributed(layers.Dense({options}))"
@@ -454,7 +456,6 @@ class Maker:
         units = self.pick(2, 3)
         text, self.refused = self.pick(
             (f"layers.Lambda(lambda t: t * 2, output_shape=None)({x})", "Lambda"),
-            (f"layers.Dense({units}, lora_rank=1)({x})", "lora_rank"),
             (f"type('Own', (layers.Dense,), {{}})({units})({x})", "custom class"),
             (f"layers.Dense({units}, activation=lambda t: t)({x})", "own activation"),
         )

@@ -19,6 +19,10 @@ def _int8(model):
     model.quantize("int8")
 
 
+def _lora(model):
+    model.get_layer("tested").enable_lora(2, lora_alpha=3)
+
+
 def _einsum(equation, shape, output_shape, **options):
     """Options of a case, and the shape of its input."""
     case = {"shape": shape}
@@ -38,6 +42,9 @@ CASES = [
     Case("Dense", {"units": 4, "activation": "tanh"}, masked=True, after=True,
          prepare=_int8, wrong=[{"activation": "linear"}, FLOAT]),
     Case("Dense", {"units": 4, "use_bias": False}, shape=(30,), prepare=_int8),
+    Case("Dense", {"units": 4, "activation": "tanh"}, masked=True, after=True,
+         prepare=_lora, wrong=[{"activation": "linear"}]),
+    _einsum("abc,cde->abde", (6, 3), (None, 4, 2), bias_axes="de", prepare=_lora),
     # of whole numbers Keras cuts off the fraction of the scale
     Case("Dense", {"units": 4}, shape=(6, 3), prepare=_int8, dtypes=["int32"],
          inputs=_counts(6, 3), wrong=[FLOAT]),

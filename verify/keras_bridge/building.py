@@ -12,6 +12,7 @@ from typing import Any
 from verify.data.file_kinds import HDF5, KERAS, file_kind
 from verify.errors import KerasCannotRun, VerifyError, printable
 from verify.forward.layers import REGISTRY
+from verify.forward.layers.lora import LORA
 from verify.forward.own_layers import own_layers
 from verify.keras_bridge import private
 from verify.keras_bridge.importing import backend, first_line, import_keras, quiet
@@ -42,6 +43,8 @@ def load_model(path: str, spec: ModelSpec) -> tuple[Any, str]:
     """
     keras = import_keras()
     require_own_classes(spec)
+    if spec.legacy and any(x.options.get("lora_rank") for _, x in spec.walk()):
+        return rebuild(spec), "rebuilt with its LoRA in the kernels"
     if spec.notes:
         return rebuild(spec), "rebuilt: the file is older than the Keras that is here"
     if path.endswith((".weights.h5", ".weights.json")):
@@ -425,6 +428,15 @@ def _build_by_calls(config: dict[str, Any]) -> Any:
     inputs = map_structure(resolved, graph.inputs)
     outputs = map_structure(resolved, graph.outputs)
     return keras.Model(inputs, outputs, name=body.get("name"))
+
+
+def without_lora(config: Any) -> Any:
+    """Return a model's config in which no layer has the matrices of LoRA."""
+    if isinstance(config, list):
+        return [without_lora(item) for item in config]
+    if not isinstance(config, dict):
+        return config
+    return {k: without_lora(v) for k, v in config.items() if k not in LORA}
 
 
 def with_dtype(config: Any, dtype: str) -> Any:

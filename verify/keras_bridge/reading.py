@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -60,7 +62,9 @@ def read_live(model: Any, *, partial: bool = False) -> ModelSpec:
     for path, layer in spec.walk():
         if layer.unread:
             continue
-        _refuse_own_functions(layer, live_layer(model, spec.root, path))
+        live = live_layer(model, spec.root, path)
+        _refuse_own_functions(layer, live)
+        _refuse_lora_of_8_bits(layer, live)
     return spec
 
 
@@ -118,6 +122,37 @@ def _refuse_own_functions(layer: LayerSpec, live: Any) -> None:
                 )
 
 
+def _refuse_lora_of_8_bits(layer: LayerSpec, live: Any) -> None:
+    """Refuse matrices of LoRA that Keras adds to the outputs, not to the kernel."""
+    if not (layer.options.get("lora_rank") and layer.options.get("quantization_mode")):
+        return
+    right = (
+        w for w in live.weights if w.name.startswith("lora_") and w.name[-1] == "b"
+    )
+    if any(np.any(np.array(w)) for w in right):
+        raise UnsupportedError(
+            f"{layer}: LoRA beside 8-bit weights is not supported in a live model. "
+            "Save it as .keras, where Keras joins both, and check that file"
+        )
+
+
+@contextlib.contextmanager
+def _kept_in_8_bits(layer: Any) -> Iterator[None]:
+    """Have Keras write 8-bit weights as they are, where LoRA adds nothing to them.
+
+    It would make floats of them, and quantise these anew.
+    """
+    lora = bool(getattr(layer, "lora_enabled", False))
+    if not (lora and getattr(layer, "quantization_mode", None)):
+        yield
+        return
+    layer.lora_enabled = False
+    try:
+        yield
+    finally:
+        layer.lora_enabled = lora
+
+
 def _is_operation(function: Any, name: str) -> bool:
     """Return whether this is the function of that name in `keras.ops`.
 
@@ -138,7 +173,8 @@ class LiveWeights:
         owner = attribute_of(self.layer, group) if group else self.layer
         store: dict[str, Any] = {}
         if owner is not None:
-            owner.save_own_variables(store)
+            with _kept_in_8_bits(owner):
+                owner.save_own_variables(store)
         to_numpy = import_keras().ops.convert_to_numpy
         keys = [key for key in store if str(key).isdecimal()]
         return [np.array(to_numpy(store[str(k)])) for k in range(len(keys))]

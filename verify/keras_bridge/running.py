@@ -21,6 +21,7 @@ from verify.keras_bridge.building import (
     refresh_weight_copies,
     with_dtype,
     with_options,
+    without_lora,
 )
 from verify.keras_bridge.importing import (
     backend,
@@ -278,8 +279,11 @@ class _Twin(KerasModel):
         layers = private.layers_inside(original)
         if any(hasattr(layer, "get_vocabulary") for layer in layers):
             config = read_live(original).config
+        # the matrices of LoRA are float32 whatever the policy
+        self._same_order = not any(getattr(x, "lora_enabled", False) for x in layers)
+        if not self._same_order:
+            config = without_lora(config)
         self._config = config if dtype is None else with_dtype(config, dtype)
-        self._same_order = True
 
     @property
     def _original(self) -> Any:
@@ -302,12 +306,14 @@ class _Twin(KerasModel):
                 ) from error
             if not model.built:
                 model.build(self._copied.input_shape)
-            try:
-                model.set_weights(self._copied.get_weights())
-            except ValueError:
-                # A layer that two models inside share is one layer here, two there.
+            if self._same_order:
+                try:
+                    model.set_weights(self._copied.get_weights())
+                except ValueError:
+                    # A layer that two models inside share is one here, two there.
+                    self._same_order = False
+            if not self._same_order:
                 load_weights(model, read_live(self._copied))
-                self._same_order = False
             refresh_weight_copies(model)
         return model
 

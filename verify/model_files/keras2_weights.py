@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verify.errors import ModelFileError, join_and, printable
+from verify.errors import ModelFileError, UnsupportedError, join_and, printable
 from verify.forward.layers import REGISTRY
-from verify.model.arrays import Array
+from verify.forward.layers.lora import merged_lora
+from verify.model.arrays import Array, shape_text
 from verify.model.spec import GATES, LayerSpec
 from verify.model_files.keras2_config import CUDNN_CLASSES
 
@@ -61,6 +62,21 @@ def under_names_of(
         f"their file has other names: it calls {printable(join_and(shown))}"
     )
     return {a: arrays[b] for a, b in pairs}, (note,)
+
+
+def notes_on_lora(structure: LayerSpec) -> tuple[str, ...]:
+    """Say of which layers Keras loses the ``lora_alpha`` when it loads the file.
+
+    Only a convolution keeps it, up to Keras 3.16.
+    """
+    return tuple(
+        f"{layer}: Keras loads this file as if lora_alpha were the lora_rank, {rank}; "
+        f"here it is {alpha:g}, as in the model that was saved"
+        for _, layer in structure.walk()
+        if (rank := layer.options.get("lora_rank"))
+        and (alpha := layer.options["lora_alpha"]) not in (None, rank)
+        and "kernel_size" not in layer.options
+    )
 
 
 SHOWN_NAMES = 3
@@ -113,9 +129,31 @@ class LegacyWeights:
             keys = REGISTRY[inner.class_name].weight_shapes(inner.options)
             if inner.unread:
                 keys = {key: () for at, key in named if at == path}
+            if inner.options.get("lora_rank"):
+                kernel, *pair = [named[path, k] for k in (next(iter(keys)), *LORA_PAIR)]
+                named[path, next(iter(keys))] = self._merged(inner, kernel, *pair)
             self._found[path] = [named[path, key] for key in keys]
             if inner.class_name in CUDNN_CLASSES.values():
                 self._found[path] = from_cudnn(inner, self._found[path])
+
+    def _merged(
+        self, layer: LayerSpec, kernel: Array, left: Array, right: Array
+    ) -> Array:
+        """Return the kernel of a layer after ``enable_lora``."""
+        if layer.options.get("quantization_mode"):
+            raise UnsupportedError(
+                f"{self._shown}: {layer}: LoRA beside 8-bit weights is not supported. "
+                "Save the model as .keras, where Keras joins both, and use that file"
+            )
+        rank = layer.options["lora_rank"]
+        wanted = (*kernel.shape[:-1], rank), (rank, kernel.shape[-1])
+        if (left.shape, right.shape) != wanted:
+            raise ModelFileError(
+                f"{self._shown}: {layer}: expected matrices of LoRA of "
+                f"{shape_text(wanted[0])} and {shape_text(wanted[1])}. "
+                f"Received: {shape_text(left.shape)} and {shape_text(right.shape)}"
+            )
+        return merged_lora(layer.options, kernel, left, right)
 
     def _others(self, name: str, arrays: Sequence[Array]) -> str:
         """Say which layers the file has weights of, where it has none of this one."""
@@ -174,6 +212,10 @@ class _LegacyLayerWeights:
         return _LegacyLayerWeights(self._found, f"{self._path}/{key}")
 
 
+LORA_PAIR = ("lora a", "lora b")
+"""Names here of the two matrices beside a kernel that is no longer trained."""
+
+
 @dataclass(frozen=True)
 class _WeightSlot:
     """Identify one weight by the path of its layer and its name."""
@@ -193,7 +235,10 @@ def _weight_slots(
     kind = REGISTRY[layer.class_name]
     trainable = trainable and layer.trainable
     fixed = kind.non_trainable(layer.options)
-    keys = kind.weight_shapes(layer.options)
+    keys = list(kind.weight_shapes(layer.options))
+    if layer.options.get("lora_rank"):
+        fixed |= {keys[0]} if trainable else set()
+        keys += LORA_PAIR
     for key in sorted(keys, key=fixed.__contains__):  # trainable ones first
         yield _WeightSlot(path, key, trainable and key not in fixed)
     if layer.unread:

@@ -58,7 +58,11 @@ from verify.model_files.keras2_config import (
     is_legacy,
     upgrade_config,
 )
-from verify.model_files.keras2_weights import LegacyWeights, under_names_of
+from verify.model_files.keras2_weights import (
+    LegacyWeights,
+    notes_on_lora,
+    under_names_of,
+)
 from verify.model_files.plain_values import plain
 from verify.model_files.shards import index_of, is_shard_index, read_shards
 from verify.model_files.vocabularies import read_assets
@@ -302,6 +306,8 @@ def _with_config(
         if "model_config" not in contents.attributes[""]:
             arrays, notes = under_names_of(structure, arrays)
             upgraded = replace(upgraded, notes=(*upgraded.notes, *notes))
+        notes = notes_on_lora(structure)
+        upgraded = replace(upgraded, notes=(*upgraded.notes, *notes))
         weights = LegacyWeights(structure, arrays, shown)
     return _spec(upgraded, weights, path, version, how.partial)
 

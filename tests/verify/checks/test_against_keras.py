@@ -477,7 +477,6 @@ def test_layers_and_options_are_refused_by_name():
             r"option 'activation' expects the name of a Keras activation",
         ),
         (LSTM(2, name="mine"), r"'mine' \(LSTM\): this custom class"),
-        (layers.Dense(2, lora_rank=1, name="d"), r"option 'lora_rank' expects None"),
     ]:
         model = keras.Sequential([Input(batch_shape=(2, 3, 2)), layer])
         with pytest.raises(UnsupportedError, match=message) as caught:

@@ -33,11 +33,11 @@ from verify.forward.layers.base import (
     function_of,
     non_negative_integer,
     one_of,
-    only,
     optional,
     positive,
     weight_settings,
 )
+from verify.forward.layers.lora import LORA, lora_notes
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec
 
@@ -242,6 +242,10 @@ class Conv(Convolution):
     """
 
     inert = weight_settings("kernel", "bias")
+    shown_by_weights = Convolution.shown_by_weights | LORA.keys()
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return [*super().notes(layer), *lora_notes(layer)]
 
     def check(self, where: str, layer: LayerSpec) -> None:
         refuse_strides_with_dilation(where, layer.options)
@@ -272,8 +276,7 @@ def _conv_options(rank: int, *paddings: str) -> dict[str, Option]:
         "filters": Option(positive),
         **_window_options(rank, *paddings),
         "groups": Option(positive, 1),
-        "lora_rank": only(None),
-        "lora_alpha": only(None),
+        **LORA,
     }
 
 

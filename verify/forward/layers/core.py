@@ -26,7 +26,8 @@ from verify.forward.layers.base import (
     positive,
     weight_settings,
 )
-from verify.forward.layers.dense import LORA, QUANTIZED, Quantizable, quantized
+from verify.forward.layers.dense import QUANTIZED, Quantizable, quantized
+from verify.forward.layers.lora import LORA, lora_notes
 from verify.forward.outlines import rows_of
 from verify.forward.recordable import as_array
 from verify.model.arrays import Array
@@ -52,10 +53,10 @@ class Embedding(Quantizable):
         "mask_zero": Option(boolean, False),
         **QUANTIZED,
     }
-    inert = LORA | weight_settings("embeddings") | {"input_length"}
+    inert = weight_settings("embeddings") | {"input_length"}
     supports_masking = True
 
-    shown_by_weights = frozenset({"input_dim", "output_dim"})
+    shown_by_weights = frozenset({"input_dim", "output_dim", *LORA})
 
     def weight_shapes(
         self, options: Mapping[str, Any]
@@ -73,9 +74,10 @@ class Embedding(Quantizable):
         )
 
     def notes(self, layer: LayerSpec) -> list[str]:
+        text = "mask_zero is off: id 0 is a word like any other, padding included"
         if layer.options["mask_zero"]:
-            return ["mask_zero: id 0 is padding, and the output has a mask of it"]
-        return ["mask_zero is off: id 0 is a word like any other, padding included"]
+            text = "mask_zero: id 0 is padding, and the output has a mask of it"
+        return [text, *lora_notes(layer)]
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         table = layer.weights["embeddings"]  # (input_dim, output_dim)

@@ -33,6 +33,7 @@ from verify.forward.layers.base import (
     positive,
     weight_settings,
 )
+from verify.forward.layers.lora import LORA, lora_notes
 from verify.forward.recordable import as_array
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, is_float, rounded, working
@@ -72,11 +73,8 @@ def _quantization_config(value: Any) -> None:
         raise expected
 
 
-LORA = frozenset({"lora_alpha"})
-"""Options that have no effect without a ``lora_rank``, which is refused."""
-
 QUANTIZED: Mapping[str, Option] = {
-    "lora_rank": only(None),
+    **LORA,
     "quantization_mode": Option(one_of(None, "int8"), None),
     "quantization_config": Option(
         _quantization_config, None, supported="None, or the default for int8"
@@ -153,8 +151,8 @@ class Dense(Quantizable, Elementwise):
         "use_bias": Option(boolean, True),
         **QUANTIZED,
     }
-    inert = WEIGHT_SETTINGS | LORA
-    shown_by_weights = frozenset({"units", "use_bias"})
+    inert = WEIGHT_SETTINGS
+    shown_by_weights = frozenset({"units", "use_bias", *LORA})
 
     def weight_shapes(
         self, options: Mapping[str, Any]
@@ -176,10 +174,11 @@ class Dense(Quantizable, Elementwise):
         bias = " + bias" if "bias" in layer.weights else ""
         phi = layer.options["activation"]
         if not layer.options["quantization_mode"]:
-            return [f"y = {phi}(x @ kernel{bias})"]
+            return [f"y = {phi}(x @ kernel{bias})", *lora_notes(layer)]
         return [
             f"y = {phi}((q @ kernel) / (kernel_scale * scale){bias}), of 8-bit numbers",
             "q = round(x * scale), scale = 127 / max|x| of each row",
+            *lora_notes(layer),
         ]
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
@@ -249,8 +248,8 @@ class EinsumDense(Quantizable):
         "gptq_unpacked_column_size": only(None),
         **QUANTIZED,
     }
-    inert = WEIGHT_SETTINGS | LORA
-    shown_by_weights = frozenset({"output_shape", "bias_axes"})
+    inert = WEIGHT_SETTINGS
+    shown_by_weights = frozenset({"output_shape", "bias_axes", *LORA})
 
     def check(self, where: str, layer: LayerSpec) -> None:
         equation = layer.options["equation"]
@@ -290,7 +289,8 @@ class EinsumDense(Quantizable):
         sums = f"einsum({layer.options['equation']}, x, kernel)"
         if layer.options["quantization_mode"]:
             sums = sums.replace("x,", "q,") + " / (kernel_scale * scale)"
-        return [f"y = {layer.options['activation']}({sums}{bias})"]
+        activated = f"y = {layer.options['activation']}({sums}{bias})"
+        return [activated, *lora_notes(layer)]
 
     def call(self, run: Run, layer: LayerSpec, inputs: Array) -> Array:
         equation = layer.options["equation"]
