@@ -18,13 +18,16 @@ from verify.console.progress import doing
 from verify.errors import printable
 from verify.forward.evaluable import Inputs, LayerCall
 from verify.forward.evaluate import States
+from verify.forward.layers import REGISTRY
+from verify.forward.layers.base import Tensor
 from verify.forward.network import Network
 from verify.mistakes.changed import changed_layer
 from verify.mistakes.diagnose import diagnose
 from verify.mistakes.explanation import Diagnosis, explanation_of
 from verify.model.arrays import Array
+from verify.model.dtypes import is_float
 from verify.model.graph import flatten
-from verify.model.spec import ModelSpec
+from verify.model.spec import LayerSpec, ModelSpec
 from verify.report.report import LayerResult, first_wrong
 from verify.tolerance.compare import all_finite, compare, compare_all
 from verify.tolerance.error_bound import bounded_call, has_states, traces_of_call
@@ -113,7 +116,7 @@ def compare_call(
         )  # fmt: skip
     allowed = [tolerance.atol for tolerance in tolerances]
     numerics = compare_all(*all_finite(reference, call.outputs), allowed=allowed)
-    in_single = [y.dtype == np.float32 for y in call64.outputs]
+    in_single = _in_single(layer, call64)
     ours64, theirs64 = all_finite(ours64, call64.outputs)
     proof = compare_all(
         ours64,
@@ -146,6 +149,19 @@ def compare_call(
         in_single=any(in_single),
         amplified=amplified,
     )
+
+
+def _in_single(layer: LayerSpec, call64: KerasCall) -> list[bool]:
+    """Say of each output whether Keras computes it in float32 in float64, too.
+
+    A layer that casts no inputs computes in their dtype, whatever it returns:
+    GroupNormalization behind a LeakyReLU of whole numbers, for example.
+    """
+    given = flatten([call64.args, *call64.kwargs.values()])
+    values = [x.value for x in given if isinstance(x, Tensor)]
+    floats = {value.dtype for value in values if is_float(value)}
+    inside = not REGISTRY[layer.class_name].autocast and floats == {np.dtype("float32")}
+    return [inside or y.dtype == np.float32 for y in call64.outputs]
 
 
 def _mask_difference(

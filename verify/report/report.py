@@ -62,7 +62,7 @@ class LayerResult:
     began : int
         First step, in processing order, of the chunk that is shown.
     in_single : bool
-        Whether Keras returns float32 from it in a model of float64, too. `proof` is
+        Whether Keras computes it in float32 in a model of float64, too. `proof` is
         then by the tolerance of `numerics`.
     """
 

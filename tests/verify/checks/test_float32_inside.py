@@ -66,6 +66,37 @@ def test_a_mistake_behind_it_is_found(counted, layer, weight):
     assert report.first_mismatch.name == layer
 
 
+@pytest.fixture(scope="module")
+def leaking():
+    """Return whole numbers, of which LeakyReLU makes float32, normalised by groups."""
+    import keras
+
+    x = keras.Input((6,), dtype="int32")
+    y = keras.layers.LeakyReLU(name="leaky")(x)
+    y = keras.layers.GroupNormalization(3, name="groups")(y)
+    model = keras.Model(x, keras.layers.Dense(2, name="dense")(y))
+    rng = np.random.default_rng(6)
+    return with_weights(model), rng.integers(-900, 900, size=(40, 6))
+
+
+def test_a_layer_that_casts_nothing_computes_in_the_float32_that_it_reads(leaking):
+    report = verify.check(*leaking)
+    assert report.verdict is Verdict.PASS, str(report)
+    single = [layer.name for layer in report.layers if layer.in_single]
+    assert single == ["leaky", "groups"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "weight"), [("groups", "gamma"), ("groups", "beta"), ("dense", "kernel")]
+)
+def test_a_mistake_in_such_a_layer_or_behind_it_is_found(leaking, layer, weight):
+    model, x = leaking
+    report = verify.check(model, x, network=moved(model, layer, weight))
+    assert report.verdict is Verdict.FAIL
+    assert report.first_mismatch is not None
+    assert report.first_mismatch.name == layer
+
+
 @pytest.fixture
 def hard_coded():
     """Return a model with classes that compute in float32 whatever they are told."""
