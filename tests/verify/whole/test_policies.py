@@ -228,3 +228,20 @@ def test_what_is_not_finite_in_16_bits_is_replaced(dtype, ends):
     np.testing.assert_array_equal(ours, theirs)
     assert np.isfinite(ours).all()
     assert (ours[1, :, 1] == (7.0 if ends else ours.max())).all()
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("policy", ["float16", "mixed_float16"])
+def test_the_logarithm_of_silence_in_16_bits_is_that_of_a_rounded_constant(policy):
+    """In float16 1e-7 is 1.2e-7, and silence -7.97, not -8.06."""
+    import keras
+
+    layer = keras.layers.STFTSpectrogram(frame_length=4, frame_step=2, dtype=policy)
+    keras_model = keras.Sequential([keras.Input((12, 2)), layer])
+    x = np.random.default_rng(2).normal(size=(6, 12, 2)).astype(np.float32)
+    x[1:4] = 0
+    report = verify.check(keras_model, x)
+    assert report.verdict is Verdict.PASS, str(report)
+    silent = verify.load(keras_model).predict(x)[1:4].astype(np.float64)
+    assert np.abs(silent - keras_model.predict(x, verbose=0)[1:4]).max() < 0.01
+    assert np.abs(silent - np.log(1e-7) / 2).min() > 0.08

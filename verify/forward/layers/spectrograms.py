@@ -21,6 +21,7 @@ from verify.forward.layers.base import (
     positive,
 )
 from verify.model.arrays import Array
+from verify.model.dtypes import POLICIES, rounded
 from verify.model.spec import LayerSpec
 
 MODES = ("log", "magnitude", "psd", "real", "imag", "angle", "stft")
@@ -78,7 +79,10 @@ class STFTSpectrogram(LayerType):
             raise ValueError("(batch, time, channels)")
         last = options["data_format"] == "channels_last"
         x = np.swapaxes(inputs, 1, 2) if last else inputs  # (batch, channels, time)
-        y = spectrum(options["mode"], *(_part(layer, key, x) for key in layer.weights))
+        # In 16 bits this constant is itself rounded, in float16 to 1.2 times its value.
+        least = rounded(np.asarray(KERAS_EPSILON), POLICIES[layer.policy].compute)
+        parts = (_part(layer, key, x) for key in layer.weights)
+        y = spectrum(options["mode"], least, *parts)
         if options["expand_dims"]:
             return y.transpose(0, 2, 3, 1) if last else y
         # frequencies of the first channel, then those of the next
@@ -108,12 +112,16 @@ def _part(layer: LayerSpec, key: str, x: Array) -> Array:
     return np.stack(parts, axis=1)
 
 
-def spectrum(mode: str, first: Array, second: Array | None = None) -> Array:
+def spectrum(
+    mode: str, least: Array, first: Array, second: Array | None = None
+) -> Array:
     """Return what a mode makes of the real and the imaginary part.
 
     Parameters
     ----------
     mode : str
+    least : () of float
+        What the root, and after it the logarithm, is taken of at least.
     first, second : (batch, channels, frames, frequencies)
         The real part and the imaginary one; the only one in the modes of that name.
     """
@@ -128,10 +136,10 @@ def spectrum(mode: str, first: Array, second: Array | None = None) -> Array:
         twice = np.full(power.shape[-1], 2, dtype=power.dtype)
         twice[[0, -1]] = 1
         return power * twice
-    magnitude = np.sqrt(np.maximum(power, KERAS_EPSILON))
+    magnitude = np.sqrt(np.maximum(power, least))
     if mode == "magnitude":
         return magnitude
-    return np.log(np.maximum(magnitude, KERAS_EPSILON))
+    return np.log(np.maximum(magnitude, least))
 
 
 KINDS: tuple[type[LayerType], ...] = (STFTSpectrogram,)
