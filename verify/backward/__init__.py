@@ -9,25 +9,22 @@ that the gradients of Keras can be compared with these.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from verify.backward.any_layer import recorded_layer, show_decisions
-from verify.backward.cells import BACKWARD_CELLS
 from verify.backward.derivatives import DIFFERENTIABLE, bare
-from verify.backward.layers import (
-    BACKWARD_LAYERS,
-    EXACT_LAYERS,
-    VISITED_LOOPS,
-    Adjoints,
-    Backward,
-    BackwardCall,
-    Visitor,
-    has_visited_loop,
+from verify.backward.graphs import (
+    back_through,
+    back_through_graph,
+    back_within,
+    calls_of,
+    constant_layers,
+    exact_values,
 )
+from verify.backward.layers import Backward, BackwardCall, Visitor
 from verify.errors import DataError, UnsupportedError, join_and
 from verify.forward.evaluate import cast_to
 from verify.forward.layers import REGISTRY
@@ -38,20 +35,12 @@ from verify.forward.trace import Trace
 from verify.model.arguments import typed
 from verify.model.arrays import Array
 from verify.model.dtypes import is_float
-from verify.model.graph import Graph, Node, TensorRef, flatten, map_structure
+from verify.model.graph import TensorRef, flatten, map_structure
 from verify.model.spec import LayerSpec
 
 DIFFERENTIATED = tuple(REGISTRY)
 """Classes of the layers that `backprop` can differentiate: by equations of their own in
 `BACKWARD_LAYERS`, or by recording what they compute."""
-
-ZERO_DERIVATIVE = (
-    *("ops.Equal", "ops.NotEqual", "ops.Less", "ops.LessEqual", "ops.Greater"),
-    *("ops.GreaterEqual", "ops.LogicalAnd", "ops.LogicalOr", "ops.LogicalXor"),
-    *("ops.LogicalNot", "ops.Any", "ops.All", "ops.OnesLike", "ops.ZerosLike"),
-)
-"""Operations whose derivative is 0. A model may contain them, and operations on their
-results alone, because Keras writes the masks of a Functional model as such a graph."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +83,7 @@ def supports(net: Network, *, bounding: bool = False) -> str:
     """
     graph = net.spec.root.graph
     calls = Counter(node.layer for node in graph.nodes) if graph is not None else {}
-    constant = _constant(net.spec.root, bounding=bounding)
+    constant = constant_layers(net.spec.root, bounding=bounding)
     for path, layer in net.spec.walk():
         if path not in constant and (reason := refused(layer, bounding=bounding)):
             return reason
@@ -209,38 +198,13 @@ def backprop(
     fitting, sweeps = _fitting(output_gradients, trace.output)
     refs: list[TensorRef] = flatten(graph.inputs)
     calls = calls_of(graph)
-    forward = dict(zip(refs, map(_exact, given), strict=True))
-    for node, key in calls:
-        forward |= _outputs(node, trace, key)
     root = cast_to(net.spec.root, "float64")
-    added = {
-        TensorRef(node.layer, node.index, 0): _tensors(node.args)
-        for node, _ in calls
-        if root.sublayers[node.layer].class_name == "Add"
-    }
-    exact = _exact_tensors(root) if single is not None and not weights else set()
-    back = Backward(
-        trace, forward, sweeps, visit, weights,
-        added=added, single=single, unneeded=exact,
-    )  # fmt: skip
-    adjoints = _Adjoints(back)
-    for ref, gradient in zip(flatten(graph.outputs), fitting, strict=True):
-        adjoints.add(ref, gradient)
-    constant = _constant(root, bounding=visit is not None)
-    for node, key in reversed(calls):
-        layer, outputs = root.sublayers[node.layer], _outputs(node, trace, key)
-        unused = node.layer in constant or not any(ref in adjoints for ref in outputs)
-        if unused and (visit is None or all(map(is_float, outputs.values()))):
-            continue
-        given_to = REGISTRY[layer.class_name].by_name(node.args, node.kwargs)
-        of_outputs = [adjoints[ref] for ref in outputs]
-        call = BackwardCall(node.layer, key, layer, trace[key], given_to, of_outputs)
-        if unused:
-            show_decisions(back, call)
-            continue
-        for name, found in _through(back, call).items():
-            for ref, adjoint in zip(_tensors(given_to[name]), found, strict=True):
-                adjoints.add(ref, adjoint)
+    exact = set(refs) if single is not None and not weights else set()
+    back = Backward(trace, {}, sweeps, visit, weights, single=single)
+    back = back_within(
+        back, root, calls, dict(zip(refs, map(exact_values, given), strict=True)), exact
+    )
+    adjoints = back_through_graph(back, root, calls, fitting)
     return Gradients(
         inputs=tuple(
             adjoints[ref] if is_float(array) else None
@@ -248,7 +212,7 @@ def backprop(
         ),
         embedded={
             key: adjoints[TensorRef(node.layer, node.index, 0)]
-            for node, key in calls
+            for node, _, key in calls
             if root.sublayers[node.layer].class_name == "Embedding"
         },
         weights=_every_weight(root, back) if weights else {},
@@ -289,7 +253,7 @@ def backprop_call(
             return leaf
         ref = TensorRef(f"{name}'s arguments", len(forward), 0)
         value = leaf.value if isinstance(leaf, Tensor) else leaf
-        forward[ref] = _exact(value)
+        forward[ref] = exact_values(value)
         return ref
 
     given = REGISTRY[layer.class_name].by_name(
@@ -299,85 +263,7 @@ def backprop_call(
         trace, forward, sweeps, visit, wants_weights=False, single=single,
         unneeded=frozenset(forward) if single is not None else frozenset(),
     )  # fmt: skip
-    _through(back, BackwardCall(name, name, layer, trace[name], given, fitting))
-
-
-def _through(back: Backward, call: BackwardCall) -> Mapping[str, Sequence[Array]]:
-    """Return the adjoints of the arguments of one call, without overflow warnings."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return _way_back(back, call)(back, call)
-
-
-def _way_back(
-    back: Backward, call: BackwardCall
-) -> Callable[[Backward, BackwardCall], Adjoints]:
-    """Return the function that goes back through a layer.
-
-    The equations of a layer do for a visitor that says nothing of activations, or whose
-    ``known_activations`` has those of the layer; else its operations are recorded.
-    """
-    layer = call.layer
-    inside = {one.class_name for one in layer.sublayers.values()}
-    if layer.class_name == "Bidirectional" and not inside <= BACKWARD_CELLS.keys():
-        return recorded_layer
-    known = getattr(back.visit, "known_activations", None)
-    if has_visited_loop(back, call, known or frozenset()):
-        return VISITED_LOOPS[layer.class_name]
-    if known is not None and needs_recording(layer, known):
-        return recorded_layer
-    return BACKWARD_LAYERS.get(layer.class_name, recorded_layer)
-
-
-def needs_recording(layer: LayerSpec, known: frozenset[str]) -> bool:
-    """Return whether operations must be recorded, as a layer's equations do not do.
-
-    Parameters
-    ----------
-    layer : LayerSpec
-    known : frozenset of str
-        Activations of which equations are enough; ``Dense.softmax`` if they are in that
-        class of layer alone.
-    """
-    if layer.class_name not in BACKWARD_LAYERS:
-        return True
-    if layer.options.get("quantization_mode"):
-        return True
-    for option in ("activation", "recurrent_activation"):
-        function = layer.options.get(option, "linear")
-        if not known & {function, f"{layer.class_name}.{function}"}:
-            return True
-    return any(needs_recording(inner, known) for inner in layer.sublayers.values())
-
-
-def _constant(root: LayerSpec, *, bounding: bool) -> set[str]:
-    """Return the operations whose results have gradient 0; see `ZERO_DERIVATIVE`.
-
-    Where bounds are wanted, those on their results do not count: they may round.
-    """
-    found: set[str] = set()
-    for node in root.graph.nodes if root.graph is not None else ():
-        name = root.sublayers[node.layer].class_name
-        leaves = flatten([list(node.args), dict(node.kwargs)])
-        sources = {x.layer for x in leaves if isinstance(x, TensorRef)}
-        follows = not bounding and name.startswith("ops.") and sources <= found
-        if name in ZERO_DERIVATIVE or follows:
-            found.add(node.layer)
-    return found
-
-
-def _exact_tensors(root: LayerSpec) -> set[TensorRef]:
-    """Return the inputs of a model, and what layers only choose or pass on of them."""
-    if root.graph is None:
-        return set()
-    found = set(flatten(root.graph.inputs))
-    for node in root.graph.nodes:
-        layer = root.sublayers[node.layer]
-        exact = layer.class_name in EXACT_LAYERS and not layer.overrides
-        if exact and not layer.options.get("quantization_mode"):
-            given = _tensors([list(node.args), dict(node.kwargs)])
-            if found.issuperset(given):
-                found.add(TensorRef(node.layer, node.index, 0))
-    return found
+    back_through(back, BackwardCall(name, name, layer, trace[name], given, fitting))
 
 
 def _every_weight(root: LayerSpec, back: Backward) -> dict[str, dict[str, Array]]:
@@ -392,55 +278,6 @@ def _every_weight(root: LayerSpec, back: Backward) -> dict[str, dict[str, Array]
         for path, layer in root.walk()
         if layer.weights
     }
-
-
-class _Adjoints:
-    """Hold the adjoint of every tensor of a graph, summed over the uses seen yet."""
-
-    def __init__(self, back: Backward) -> None:
-        self.back = back
-        self._known: dict[TensorRef, Array] = {}
-
-    def __getitem__(self, ref: TensorRef) -> Array:
-        """Return the adjoint of a tensor; zeros if no output depends on it."""
-        if ref in self._known:
-            return self._known[ref]
-        return np.zeros((*self.back.sweeps, *self.back.forward[ref].shape))
-
-    def __contains__(self, ref: TensorRef) -> bool:
-        return ref in self._known
-
-    def add(self, ref: TensorRef, adjoint: Array) -> None:
-        """Add the adjoint that one use of a tensor contributes."""
-        self._known[ref] = self._known[ref] + adjoint if ref in self else adjoint
-
-
-def calls_of(graph: Graph) -> list[tuple[Node, str]]:
-    """Return every call in order of evaluation, with its key in a trace."""
-    count: Counter[str] = Counter()
-    found = []
-    for node in graph.nodes:
-        count[node.layer] += 1
-        number = count[node.layer]
-        found.append((node, node.layer if number == 1 else f"{node.layer}:{number}"))
-    return found
-
-
-def _outputs(node: Node, trace: Trace, key: str) -> dict[TensorRef, Array]:
-    """Return the outputs of a call from a trace, by their references."""
-    return {
-        TensorRef(node.layer, node.index, k): output
-        for k, output in enumerate(flatten(trace[key].output))
-    }
-
-
-def _tensors(structure: Any) -> list[TensorRef]:
-    return [leaf for leaf in flatten(structure) if isinstance(leaf, TensorRef)]
-
-
-def _exact(values: Array) -> Array:
-    """Return numbers in float64; texts, which have no gradient, as they are."""
-    return values if values.dtype.kind == "U" else values.astype(np.float64)
 
 
 def _fitting(

@@ -106,6 +106,11 @@ class BackwardCall:
         mask = flatten(self.trace.mask)[0]
         return None if mask is None else np.asarray(mask, dtype=bool)
 
+    @property
+    def number(self) -> int:
+        """Return which call of the layer it is, from 1."""
+        return int(self.key.removeprefix(self.path).removeprefix(":") or 1)
+
     def inside(self, name: str) -> str:
         """Return the key of a layer inside this one, for this call, in a trace."""
         return f"{self.path}/{name}{self.key.removeprefix(self.path)}"
@@ -546,7 +551,7 @@ def has_visited_loop(back: Backward, call: BackwardCall, known: Set[str]) -> boo
     back : Backward
     call : BackwardCall
     known : set of str
-        As for `verify.backward.needs_recording`.
+        As for `verify.backward.graphs.needs_recording`.
     """
     layer, visit = call.layer, back.visit
     if layer.class_name not in VISITED_LOOPS or not isinstance(visit, LoopVisitor):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from verify.backward import calls_of
+from verify.backward.graphs import calls_of
 from verify.checks._batches import Examiner
 from verify.checks._layers import compare_call
 from verify.console.progress import doing
@@ -579,7 +579,7 @@ def _require_same_graph(
         ref: (value, None) for ref, value in zip(flatten(graph.inputs), x, strict=True)
     }
     seen = {call.key: call for call in calls}
-    for node, key in calls_of(graph):
+    for node, _, key in calls_of(graph):
         if key not in seen:
             raise Undecided(f"Keras does not call '{printable(key)}'")
         call = seen[key]

@@ -46,6 +46,7 @@ from verify.backward import (
 )
 from verify.backward import cells as backward_cells
 from verify.backward.derivatives import DERIVATIVES, pullback
+from verify.backward.layers import BackwardCall
 from verify.forward.activations import erf, resolve
 from verify.forward.evaluable import Inputs
 from verify.forward.layers.base import Tensor
@@ -608,6 +609,44 @@ def test_a_graph_with_shared_layers_and_every_simple_layer():
     assert unused is not None
     x = masked_features().astype(np.float32)
     assert_equal(random_weights_of(model), [ids(1), x])
+
+
+def nested_model() -> Any:
+    """Models inside each other, each called twice, one of them with a dict."""
+    import keras
+    from keras import layers
+
+    encoder = keras.Sequential(
+        [
+            keras.Input((TIME,), dtype="int32"),
+            layers.Embedding(VOCABULARY, INPUTS, mask_zero=True),
+            layers.LSTM(UNITS, return_sequences=True),
+        ]
+    )
+    a, b = keras.Input((TIME, UNITS), name="a"), keras.Input((TIME, UNITS), name="b")
+    rows = layers.Dense(UNITS, activation="tanh")
+    last = layers.GRU(INPUTS)(rows(a))
+    pair = keras.Model({"b": b, "a": a}, [layers.Dense(2)(rows(rows(b))), last])
+    first, second = (keras.Input((TIME,), dtype="int32") for _ in range(2))
+    outer = keras.Model(
+        [first, second], pair({"a": encoder(first), "b": encoder(second)})
+    )
+    x, y = (keras.Input((TIME,), dtype="int32") for _ in range(2))
+    return keras.Model([x, y], [*outer([x, y]), *outer([y, x])])
+
+
+@pytest.mark.keras
+def test_models_inside_a_model_that_are_called_twice():
+    model = random_weights_of(nested_model())
+    assert_equal(model, [ids(1), ids(2)])
+
+
+@pytest.mark.keras
+def test_a_call_of_a_model_inside_that_is_counted_wrongly_is_caught(monkeypatch):
+    model = random_weights_of(nested_model())
+    monkeypatch.setattr(BackwardCall, "number", 1)
+    problems = differing(*both(model, [ids(1), ids(2)]), PROOF_TOLERANCE)
+    assert problems
 
 
 @pytest.mark.keras

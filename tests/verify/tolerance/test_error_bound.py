@@ -27,6 +27,7 @@ from support.nets import (
     layer,
     lstm_spec,
     mutated,
+    random_weights,
     spec,
 )
 
@@ -971,3 +972,27 @@ def test_outputs_beyond_the_noise_but_within_the_bound_pass_with_a_warning():
     assert any("within the derived bound" in w for w in report.warnings)
     good = verify.compare_outputs(net, x, net.predict(x, dtype="float32"))
     assert not any("within the derived bound" in w for w in good.warnings)
+
+
+@pytest.mark.keras
+def test_a_model_inside_has_the_bounds_of_its_layers():
+    """Give two sides of a Siamese network the bounds that they have without a model."""
+    import keras
+    from keras import layers
+
+    table = layers.Embedding(VOCABULARY, INPUTS, mask_zero=True)
+    both = layers.Bidirectional(layers.LSTM(UNITS))
+    dense = layers.Dense(UNITS, activation="relu")
+    encoder = keras.Sequential([table, both, dense])
+    words = [keras.Input((TIME,), dtype="int32") for _ in range(2)]
+    near = layers.Dot(axes=1, normalize=True)
+    nested = keras.Model(words, near([encoder(word) for word in words]))
+    flat = keras.Model(words, near([dense(both(table(word))) for word in words]))
+    weights = random_weights([w.shape for w in nested.get_weights()], 3)
+    nested.set_weights([0.7 * w for w in weights])
+    x = [ids(1), ids(2)]
+    found, expected = (bounds_for(verify.load(model), x) for model in (nested, flat))
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    encoder.set_weights([1.1 * w for w in encoder.get_weights()])
+    assert not np.allclose(bounds_for(verify.load(nested), x), expected, rtol=1e-9)

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from verify.backward import needs_recording, refused, supports
+from verify.backward import refused, supports
 from verify.backward.any_layer import merges_steps
 from verify.backward.cells import Values
+from verify.backward.graphs import needs_recording
 from verify.backward.layers import CONV_LOOPS, LOOK_UPS
 from verify.errors import printable
 from verify.forward.cells import gate_blocks
@@ -500,6 +501,6 @@ def recorded_in(net: Network) -> str:
     Number formats other than float32 have bounds for equations only.
     """
     for _, layer in net.spec.walk():
-        if layer.class_name != "InputLayer" and is_recorded(layer):
+        if is_recorded(layer):
             return f"{layer}: how it rounds is known for float32 alone"
     return ""
