@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from verify.keras_bridge.importing import backend, import_keras, quiet, versions
 from verify.model.arrays import Array
 from verify.model.dtypes import SINGLE
 from verify.tolerance.activation_errors import (
+    GROWING,
     KNOWN_PLATFORMS,
     MEASURED_ACTIVATIONS,
     ActivationErrors,
@@ -55,26 +56,57 @@ def current_platform() -> str:
 @cache
 def measured_activation_errors() -> ActivationErrors:
     """Measure all of `MEASURED_ACTIVATIONS`, which takes a second or two."""
-    constants, cancelling = {}, set()
     with quiet():
-        for name in MEASURED_ACTIVATIONS:
-            found = [_greatest_errors(name, run) for run in _implementations(name)]
-            own, to_one = (max(errors) for errors in zip(*found, strict=True))
-            if own > CANCELLATION:
-                cancelling.add(name)
-            chosen = to_one if own > CANCELLATION else own
-            constants[name] = math.ceil(SAFETY_FACTOR * chosen * 10) / 10
-    return ActivationErrors(current_platform(), constants, frozenset(cancelling))
+        return errors_of(
+            current_platform(), {k: _implementations(k) for k in MEASURED_ACTIVATIONS}
+        )
 
 
-def _greatest_errors(name: str, run: Callable[[Array], Array]) -> tuple[float, float]:
+def errors_of(
+    platform: str,
+    implementations: Mapping[str, Sequence[Callable[[Array], Array]]],
+    *,
+    relative_to_one: bool = True,
+) -> ActivationErrors:
+    """Measure the activations of one program.
+
+    Parameters
+    ----------
+    platform : str
+    implementations : mapping of str to sequence of callable
+        Activation -> functions (n,) of float32 -> (n,) of float32 that compute it.
+    relative_to_one : bool
+        Whether the error of an activation that cancels is measured against ``1 + |y|``.
+        Otherwise it is an `ActivationErrors.absolute` error.
+    """
+    constants, cancelling, absolute = {}, set(), {}
+    for name, functions in implementations.items():
+        found = [_greatest_errors(name, run) for run in functions]
+        own, to_one, least = (max(errors) for errors in zip(*found, strict=True))
+        if own <= CANCELLATION:
+            constants[name] = _with_safety(own)
+        elif relative_to_one:
+            cancelling.add(name)
+            constants[name] = _with_safety(to_one)
+        else:
+            absolute[name] = _with_safety(least)
+    return ActivationErrors(platform, constants, frozenset(cancelling), absolute)
+
+
+def _with_safety(error: float) -> float:
+    return math.ceil(SAFETY_FACTOR * error * 10) / 10
+
+
+def _greatest_errors(
+    name: str, run: Callable[[Array], Array]
+) -> tuple[float, float, float]:
     """Return an activation's greatest error, in units of `SINGLE` times a scale.
 
     Parameters
     ----------
     name : str
     run : callable
-        (n,) of float32 -> the activation as a backend computes it, (n,) of float32.
+        (n,) of float32 -> the activation as a program computes it, (n,) of float32.
 
     Returns
     -------
@@ -82,6 +114,8 @@ def _greatest_errors(name: str, run: Callable[[Array], Array]) -> tuple[float, f
         The scale is `error_scale`.
     to_one : float
         The scale is ``1 + |y|``, for an activation that cancels.
+    absolute : float
+        The scale is 1, or for `GROWING` activations ``1 + |x|``.
     """
     x = measured_arguments(name)
     x64 = x.astype(np.float64)
@@ -93,11 +127,13 @@ def _greatest_errors(name: str, run: Callable[[Array], Array]) -> tuple[float, f
     error = np.abs(computed.astype(np.float64) - exact)[normal]
     # A result too small for a normal float32 may be 0: that is allowed separately.
     error = np.maximum(error - FLUSH_ERROR * np.maximum(1, np.abs(x64[normal])), 0)
-    to_one = 1 + np.abs(exact[normal])
-    return (
-        float(np.max(error / size[normal])) / SINGLE,
-        float(np.max(error / to_one)) / SINGLE,
+    scales = (
+        size[normal],
+        1 + np.abs(exact[normal]),
+        1 + np.abs(x64[normal]) if name in GROWING else np.ones(error.shape),
     )
+    own, to_one, absolute = (float(np.max(error / s)) / SINGLE for s in scales)
+    return own, to_one, absolute
 
 
 def _implementations(name: str) -> list[Callable[[Array], Array]]:

@@ -4,13 +4,14 @@ How exactly tanh, exp and so on are computed depends on the backend, its version
 processor. `KNOWN_PLATFORMS` holds what ``python -m benchmarks.activation_errors`` has
 measured, rounded up. On any other platform
 `verify.keras_bridge.measured_activation_errors` measures the errors on the spot.
+`KNOWN_RUNTIMES` has the programs that run exported models.
 """
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
@@ -32,6 +33,9 @@ RELATIVE_TO_INPUT = ("silu", "gelu", "mish", "squareplus")
 
 RELATIVE_TO_ONE = ("elu", "selu", "keras2_hard_sigmoid")
 """``error <= constant * SINGLE * (1 + |y|)``: TensorFlow's elu is ``exp(x) - 1``."""
+
+GROWING = ("softplus", "log_sigmoid")
+"""Activations whose absolute error grows with their argument: from ``x + log(...)``."""
 
 MEASURED_ACTIVATIONS = (*RELATIVE_TO_OUTPUT, *RELATIVE_TO_INPUT, *RELATIVE_TO_ONE)
 """The activations that `ActivationErrors` has a constant for."""
@@ -59,11 +63,16 @@ class ActivationErrors:
     relative_to_one : frozenset of str
         Activations whose error is ``constant * SINGLE * (1 + |y|)`` on this platform,
         because it cancels: Keras on NumPy adds 0.5 to x / 6 in hard_sigmoid.
+    absolute : mapping of str to float
+        Activations whose error may be as large as ``constant * SINGLE`` however small
+        the result is, or for `GROWING` ones ``constant * SINGLE * (1 + |x|)``: the
+        sigmoid of ONNX Runtime. The greater of both errors counts.
     """
 
     platform: str
     constants: Mapping[str, float]
     relative_to_one: frozenset[str] = frozenset()
+    absolute: Mapping[str, float] = field(default_factory=dict)
 
     def error(self, activation: str, x: Array, y: Array) -> Array:
         """Return the greatest float32 error of ``y = activation(x)``; shaped like y."""
@@ -72,7 +81,12 @@ class ActivationErrors:
         constant = SINGLE * self.constants[activation]
         if activation in self.relative_to_one:
             return constant * (1 + np.abs(y))
-        return constant * error_scale(activation, x, y)
+        error: Array = constant * error_scale(activation, x, y)
+        least = SINGLE * self.absolute.get(activation, 0.0)
+        if least:
+            grown = 1 + np.abs(x) if activation in GROWING else 1.0
+            error = np.maximum(error, least * grown)
+        return error
 
 
 def error_scale(activation: str, x: Array, y: Array) -> Array:
@@ -154,15 +168,67 @@ KNOWN_PLATFORMS: Mapping[str, ActivationErrors] = MappingProxyType(
 """Name of a platform -> what ``benchmarks.activation_errors`` printed there."""
 
 
+KNOWN_RUNTIMES: Mapping[str, ActivationErrors] = MappingProxyType(
+    {
+        errors.platform: errors
+        for errors in (
+            ActivationErrors(
+                "onnxruntime 1.32 on x86_64",
+                {
+                    "tanh": 7.7, "exponential": 1.9, "softplus": 7.4, "softsign": 3.6,
+                    "elu": 1.5, "selu": 2.7, "gelu": 1.4, "mish": 3.8,
+                    "keras2_hard_sigmoid": 0.7,
+                },
+                absolute={
+                    "sigmoid": 4.2, "celu": 1.7, "hard_silu": 6.0, "hard_sigmoid": 1.0,
+                },
+            ),
+            ActivationErrors(
+                "openvino 2026.4 on x86_64",
+                {
+                    "sigmoid": 7.8, "tanh": 2.0, "exponential": 9.2, "softsign": 3.0,
+                    "elu": 2.5, "selu": 2.3, "gelu": 7.8, "mish": 2.4,
+                    "keras2_hard_sigmoid": 0.7,
+                },
+                absolute={
+                    "softplus": 5.2, "celu": 2.8, "hard_silu": 6.0, "hard_sigmoid": 1.0,
+                },
+            ),
+            # without exp, whose error of 94.5 is that of arguments near 80: it grows
+            # with them, and softmax allows for that
+            ActivationErrors(
+                "ai-edge-litert 2.3 on x86_64",
+                {
+                    "sigmoid": 6.6, "tanh": 7.0, "softsign": 3.0, "hard_sigmoid": 3.0,
+                    "leaky_relu": 1.5, "silu": 1.9, "gelu": 3.6, "mish": 4.6,
+                    "squareplus": 4.1, "elu": 0.7, "selu": 2.6,
+                },
+                absolute={
+                    "softplus": 6.0, "log_sigmoid": 6.1, "hard_silu": 6.0, "celu": 2.1,
+                },
+            ),
+        )
+    }
+)  # fmt: skip
+"""The same for programs that run exported models. An activation that they have no
+operation for is made of others, and one that cancels has an `absolute` error alone."""
+
+
 def worst_known_errors() -> ActivationErrors:
-    """Return the greatest constants of all known platforms, for an unknown program."""
+    """Return the greatest constants of all that is known, for an unknown program."""
+    every = (*KNOWN_PLATFORMS.values(), *KNOWN_RUNTIMES.values())
+    absolute = {name for errors in every for name in errors.absolute}
     return ActivationErrors(
         "any known platform",
         {
-            name: max(errors.constants[name] for errors in KNOWN_PLATFORMS.values())
+            name: max(errors.constants.get(name, 0.0) for errors in every)
             for name in MEASURED_ACTIVATIONS
         },
-        frozenset().union(*(x.relative_to_one for x in KNOWN_PLATFORMS.values())),
+        frozenset().union(*(errors.relative_to_one for errors in every)),
+        {
+            name: max(errors.absolute.get(name, 0.0) for errors in every)
+            for name in sorted(absolute)
+        },
     )
 
 

@@ -43,6 +43,7 @@ from verify.tolerance.activation_errors import (
     EXACT_ACTIVATIONS,
     KINKS,
     KNOWN_PLATFORMS,
+    KNOWN_RUNTIMES,
     MEASURED_ACTIVATIONS,
     RELATIVE_TO_INPUT,
     RELATIVE_TO_ONE,
@@ -142,9 +143,29 @@ def test_every_activation_is_of_one_form_and_every_platform_knows_all():
         assert found.platform == platform
         assert sorted(found.constants) == sorted(MEASURED_ACTIVATIONS)
     worst = worst_known_errors()
-    for found in KNOWN_PLATFORMS.values():
+    assert sorted(worst.constants) == sorted(MEASURED_ACTIVATIONS)
+    for found in (*KNOWN_PLATFORMS.values(), *KNOWN_RUNTIMES.values()):
         assert all(worst.constants[k] >= c for k, c in found.constants.items())
+        assert all(worst.absolute[k] >= c for k, c in found.absolute.items())
         assert worst.relative_to_one >= found.relative_to_one
+    for platform, found in KNOWN_RUNTIMES.items():
+        assert found.platform == platform
+        names = [*found.constants, *found.absolute]
+        assert len(names) == len(set(names))
+        assert set(names) <= set(MEASURED_ACTIVATIONS)
+
+
+def test_a_small_result_of_a_runtime_may_have_no_right_digit():
+    """As sigmoid of ONNX Runtime, and softplus where it is made of a logarithm."""
+    found = ActivationErrors(
+        "here", {"sigmoid": 2.0, "softplus": 3.0}, absolute={"sigmoid": 5.0}
+    )
+    x, y = np.array([-16.0, 9.0]), np.array([1e-7, 10.0])
+    np.testing.assert_allclose(found.error("sigmoid", x, y), SINGLE * np.array([5, 20]))
+    grown = replace(found, absolute={"softplus": 5.0})
+    np.testing.assert_allclose(
+        grown.error("softplus", x, y), SINGLE * np.array([5 * 17, 5 * 10])
+    )
 
 
 def test_a_kernels_error_follows_its_form():
@@ -174,7 +195,7 @@ def test_an_activation_that_cancels_on_a_platform_has_an_error_relative_to_one()
     right = resolve("hard_sigmoid")(x.astype(np.float64))
     worst = worst_known_errors()
     assert np.all(np.abs(summed - right) <= worst.error("hard_sigmoid", x, right))
-    narrow = replace(worst, relative_to_one=frozenset())
+    narrow = replace(worst, relative_to_one=frozenset(), absolute={})
     assert np.any(np.abs(summed - right) > narrow.error("hard_sigmoid", x, right))
 
 
@@ -207,12 +228,12 @@ def test_a_coarser_kernel_would_be_measured_as_such(monkeypatch):
     module = importlib.import_module("verify.keras_bridge.activation_errors")
     assert len(measured_arguments("tanh")) > 10**6
     kernel = keras.activations.tanh
-    fine, _ = module._greatest_errors("tanh", module._implementations("tanh")[0])
+    fine, *_ = module._greatest_errors("tanh", module._implementations("tanh")[0])
     monkeypatch.setattr(keras.activations, "tanh", lambda x: kernel(x) * (1 + 3e-6))
     monkeypatch.setattr(
         keras.activations, "get", lambda name: getattr(keras.activations, name)
     )
-    coarse, _ = module._greatest_errors("tanh", module._implementations("tanh")[0])
+    coarse, *_ = module._greatest_errors("tanh", module._implementations("tanh")[0])
     assert coarse > fine + 0.9 * 3e-6 / SINGLE
 
 
