@@ -392,9 +392,9 @@ def test_gates_that_are_nearly_closed_may_be_off_in_onnx_runtime(
     model = onnx_model(Network(made))
     (found,) = session(model).run(list(model.outputs), {model.inputs[0]: x})
     assert np.abs(found).max() < 0.05
-    assert verify.compare_outputs(made, x, found).verdict is Verdict.PASS
+    assert verify.compare_outputs(Network(made), x, found).verdict is Verdict.PASS
     monkeypatch.setattr(activation_errors, "KNOWN_RUNTIMES", {})
-    assert verify.compare_outputs(made, x, found).verdict is Verdict.FAIL
+    assert verify.compare_outputs(Network(made), x, found).verdict is Verdict.FAIL
 
 
 def test_more_than_two_gigabytes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
