@@ -21,7 +21,9 @@ from verify.model_files.guessing_keras1 import (
     as_keras1,
 )
 from verify.model_files.guessing_layers import (
+    CLASS_NAMES,
     by_number,
+    in_lists_alone,
     legacy_parts,
     named_input,
     refusal,
@@ -129,9 +131,10 @@ def _in_order(contents: Hdf5Contents, parts: Sequence[Part]) -> list[Part]:
     """Return layers in the only order in which each takes what the one before gives.
 
     A ``.weights.h5`` file numbers the layers of one class in the order of the model,
-    and says no more about the order.
+    and says no more about the order. Attributes have no order, unless they are lists.
     """
     orders: list[list[Part]] = []
+    listed = in_lists_alone(contents)
     steps = 0
 
     def extend(chain: list[Part], rest: list[Part], size: int | None) -> None:
@@ -145,7 +148,7 @@ def _in_order(contents: Hdf5Contents, parts: Sequence[Part]) -> list[Part]:
         seen = set()
         for part in rest:  # the first of its class alone may be next
             base = re.sub(r"_\d+$", "", part.name)
-            if base in seen:
+            if base in seen and _counted(base, listed):
                 continue
             seen.add(base)
             first = not chain
@@ -160,9 +163,9 @@ def _in_order(contents: Hdf5Contents, parts: Sequence[Part]) -> list[Part]:
     if len(orders) == 1 and steps <= MAX_ORDERS:
         return orders[0]
     if not orders:
-        listed = ", ".join(f"{p.name} {p.inputs} to {p.outputs}" for p in numbered)
+        sizes = ", ".join(f"{p.name} {p.inputs} to {p.outputs}" for p in numbered)
         raise refusal(
-            contents, f"its layers fit together in no order ({printable(listed, 300)})"
+            contents, f"its layers fit together in no order ({printable(sizes, 300)})"
         )
     shown = "; or ".join(
         ", ".join(printable(p.name) for p in order) for order in orders[:SHOWN_ORDERS]
@@ -172,6 +175,11 @@ def _in_order(contents: Hdf5Contents, parts: Sequence[Part]) -> list[Part]:
         "its layers fit together in several orders, of which --order may name one: "
         f"{shown}",
     )
+
+
+def _counted(base: str, listed: bool) -> bool:
+    """Say whether groups of one name have numbers in the order of the model."""
+    return listed or ("/" in base and base.rpartition("/")[2] in CLASS_NAMES)
 
 
 def _merged(before: Part, size: int | None) -> bool:

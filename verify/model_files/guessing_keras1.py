@@ -92,6 +92,29 @@ def recurrent_class(
     return (BLOCKS[blocks], blocks > 1) if fits and blocks in BLOCKS else None
 
 
+def conv1d_kernels(kernel: Array, bias: Array | None = None) -> list[Array]:
+    """Return what the kernel of a Convolution1D may be, in the axes of Keras 2.
+
+    Parameters
+    ----------
+    kernel : array
+        (steps, 1, inputs, filters), or (filters, inputs, steps, 1) up to Keras 1.0.
+    bias : array, optional
+        (filters,).
+
+    Returns
+    -------
+    list of (steps, inputs, filters)
+        Nothing for other arrays, several if the shapes leave a choice.
+    """
+    found = []
+    if kernel.ndim == 4 and kernel.shape[1] == 1:
+        found.append(kernel[:, 0])
+    if kernel.ndim == 4 and kernel.shape[3] == 1:
+        found.append(kernel[..., 0].transpose(2, 1, 0))
+    return [k for k in found if bias is None or bias.shape == k.shape[2:]]
+
+
 def as_keras1(config: Mapping[str, Any], version: str) -> dict[str, Any]:
     """Return a guess in the form of Keras 2 in that of Keras 1.
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from verify.errors import ModelFileError, join_and, printable
 from verify.forward.layers import REGISTRY
 from verify.model.arrays import Array, shape_text
 from verify.model_files.guessing_keras1 import (
+    conv1d_kernels,
     is_keras1,
     recurrent_class,
     tails,
@@ -163,8 +165,15 @@ def _keras1_part(
         part = _part(contents, name, base, arrays, ["embeddings"], False)
     elif what in (["W"], ["W", "b"]) and first.ndim == 2:
         part = _part(contents, name, base, arrays, ["kernel", "bias"], False)
-    elif what in (["W"], ["W", "b"]) and first.ndim == 4 and first.shape[1] == 1:
-        kernels = [first[:, 0], *arrays[1:]]
+    elif what in (["W"], ["W", "b"]) and (kernels := conv1d_kernels(*arrays)):
+        if len(kernels) > 1:
+            shown = " or ".join(shape_text(kernel.shape) for kernel in kernels)
+            raise refusal(
+                contents,
+                f"the kernel of layer '{printable(name)}' may have the axes of Keras "
+                f"1.0 or of later ones: (steps, inputs, filters) are {shown}",
+            )
+        kernels = [*kernels, *arrays[1:]]
         part = _part(contents, name, base, kernels, ["kernel", "bias"], False)
     elif what == ["gamma", "beta", "running_mean", "running_std"]:
         moving = ["gamma", "beta", "moving_mean", "moving_variance"]
@@ -196,16 +205,23 @@ def _weightless(contents: Hdf5Contents, name: str, base: str) -> Part:
 
 
 def saved_parts(contents: Hdf5Contents) -> Iterator[Part]:
-    """Yield the layers of a ``.weights.h5`` file, in any order."""
+    """Yield the layers of a ``.weights.h5`` file, in any order.
+
+    The groups have the names of classes in a list of layers, and those of attributes in
+    a model of a class of its own: ``layers/lstm/cell`` and ``encoder/rnn/cell``. That
+    has both if some attributes come before ``layers`` in the alphabet.
+    """
+    listed = in_lists_alone(contents)
+    split = _listed if listed else partial(_attribute, contents)
     found: dict[str, list[tuple[str, Array]]] = {}
     for path in sorted(contents.arrays, key=by_number):
-        container, _, rest = path.partition("/")
-        if container not in LAYER_CONTAINERS or "seed_gen" in path:
-            continue
-        name, _, inside = rest.partition("/")
-        found.setdefault(name, []).append((inside, contents.array(path)))
+        name, inside = split(path)
+        if name and "seed_gen" not in path:
+            found.setdefault(name, []).append((inside, contents.array(path)))
     for name, pairs in found.items():
         base = re.sub(r"_\d+$", "", name)
+        if not listed:
+            base = _base_of_attribute(contents, name, [array for _, array in pairs])
         places = [place for place, _ in pairs]
         two = any(path.startswith("backward") for path in places)
         if two:  # forward first, as in a legacy file
@@ -214,10 +230,106 @@ def saved_parts(contents: Hdf5Contents) -> Iterator[Part]:
         part = _part(
             contents, name, base, arrays, _saved_names(base, places, arrays), two
         )
-        if snake_case(part.class_name) != base:  # groups are called after the class
-            named = CLASS_NAMES.get(base, "a layer of another class")
-            raise _of_another_class(contents, part, named)
+        known = CLASS_NAMES.get(base)
+        # groups of a list are called after the class
+        if listed and snake_case(part.class_name) != base:
+            known = known or "a layer of another class"
+        if known not in (None, part.class_name) and (listed or not part.recurrent):
+            raise _of_another_class(contents, part, str(known))
+        if not (listed or known or part.recurrent):
+            asks = f"its class (here {part.class_name}, by its arrays), and "
+            part = replace(part, alternatives=f"{asks}{part.alternatives}")
         yield part
+
+
+OTHERS = ("vars", "optimizer", "metrics", "compile_metrics")
+"""Groups beside those of the layers of a model."""
+
+
+def in_lists_alone(contents: Hdf5Contents) -> bool:
+    """Say whether all layers stand in a list, as in a Sequential or a Functional model.
+
+    A model of a class of its own has its attributes, in the order of their names, and
+    ``layers`` among them, with all that come behind it.
+    """
+    groups = {path.partition("/")[0] for path in contents.arrays} - {*OTHERS}
+    return bool(groups) and groups <= {*LAYER_CONTAINERS}
+
+
+def _listed(path: str) -> tuple[str, str]:
+    """Return the layer that an array in a list of layers belongs to, and where in it.
+
+    The name is empty for an array of anything else.
+    """
+    container, _, rest = path.partition("/")
+    name, _, inside = rest.partition("/")
+    return (name, inside) if container in LAYER_CONTAINERS else ("", "")
+
+
+def _attribute(contents: Hdf5Contents, path: str) -> tuple[str, str]:
+    """Return the layer that an array belongs to by its attributes, and where in it.
+
+    Raises
+    ------
+    ModelFileError
+        The array is a weight of the model itself.
+    """
+    place, _, number = path.rpartition("vars/")
+    name = re.sub(r"(/(for|back)ward_layer)?(/cell)?$", "", place.rstrip("/"))
+    outer = name.removesuffix("/layer")
+    if outer != name and _given_base(contents, outer) == "time_distributed":
+        name = outer
+    if not name:
+        raise refusal(
+            contents,
+            f"array {number} of {shape_text(contents.array(path).shape)} belongs to "
+            "the model itself, and to none of its layers",
+        )
+    return (
+        (name, path[len(name) + 1 :]) if name.split("/")[0] not in OTHERS else ("", "")
+    )
+
+
+def _given_base(contents: Hdf5Contents, name: str) -> str:
+    """Return the name that a layer was given, without its number; empty if unknown."""
+    given = contents.attributes.get(f"{name}/vars", {}).get("name", "")
+    return re.sub(r"_\d+$", "", str(given))
+
+
+def _base_of_attribute(
+    contents: Hdf5Contents, name: str, arrays: Sequence[Array]
+) -> str:
+    """Return the default name of the class of a layer that is called as an attribute.
+
+    Later versions of Keras 3 write the name of the layer beside its arrays.
+
+    Raises
+    ------
+    ModelFileError
+        Layers of several classes have such arrays, and no name says which it is.
+    """
+    own = re.sub(r"_\d+$", "", name.rpartition("/")[2])
+    for base in (_given_base(contents, name), own):
+        if base in CLASS_NAMES:
+            return base
+    ranks = [array.ndim for array in arrays]
+    if ranks == [2] and "embed" in name.lower():
+        return "embedding"
+    if ranks == [1] * 4:
+        return "batch_normalization"
+    classes = {
+        (2,): "an Embedding, or a Dense without bias",
+        (1, 1): "a LayerNormalization, or another layer that scales and adds",
+        (1,): "a PReLU, or another layer that scales",
+    }
+    if tuple(ranks) in classes:
+        raise refusal(
+            contents,
+            f"layer '{printable(name)}' has "
+            f"{' and '.join(shape_text(a.shape) for a in arrays)} and may be "
+            f"{classes[tuple(ranks)]}, which neither its arrays nor its name say",
+        )
+    return own
 
 
 def _of_another_class(contents: Hdf5Contents, part: Part, named: str) -> ModelFileError:

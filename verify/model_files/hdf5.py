@@ -36,6 +36,9 @@ LAYER_CONTAINERS = ("layers", COUNTED_TWICE)
 it Keras 2.12 and 2.13 count a layer with weights twice, so that two Dense layers are
 ``dense`` and ``dense_2``."""
 
+RESERVED_GROUPS = (*LAYER_CONTAINERS, "vars", "optimizer")
+"""Groups of every model, which are those of no layer even if one has such a name."""
+
 READER_SCRIPT = Path(__file__).with_name("_hdf5_process.py")
 
 MIN_READ_SECONDS, READ_BYTES_PER_SECOND = 10.0, 20e6
@@ -267,7 +270,11 @@ class SavedWeights:
                     if _join_path(self.place, c) in self.contents.attributes
                 )
                 container = next(names, container)
-            key = self._numbered(container, snake_case(class_name), number)
+            own = _join_path(self.place, key)
+            if own in self.contents.attributes and key not in RESERVED_GROUPS:
+                container = ""  # a model of a class of its own: groups are attributes
+            else:
+                key = self._numbered(container, snake_case(class_name), number)
         place = _join_path(self.place, container, key)
         return SavedWeights(self.contents, place, self.assets)
 

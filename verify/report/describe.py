@@ -135,7 +135,8 @@ def _inside(
 
 def _layer(layer: LayerSpec, path: str, calls: int) -> list[str]:
     kind = REGISTRY[layer.class_name]
-    name = path if path.rpartition("/")[2] == layer.name else f"{path} = {layer.name}"
+    named = path == layer.name or path.endswith(f"/{layer.name}")
+    name = path if named else f"{path} = {layer.name}"
     head = f"{printable(name)} ({printable(_class_of(layer))})"
     if layer.input_shape is not None or layer.output_shape is not None:
         head += f"  {_shape(layer.input_shape)} -> {_shape(layer.output_shape)}"

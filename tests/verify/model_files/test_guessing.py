@@ -50,6 +50,20 @@ def saved(path, layers):
     return path
 
 
+def of_attributes(path, layers, names=None):
+    """A file of a model of a class of its own: path of attributes -> shapes.
+
+    Later versions of Keras 3 write the names of the layers beside their arrays.
+    """
+    with h5py.File(path, "w") as file:
+        for k, (place, shapes) in enumerate(layers.items()):
+            for n, value in enumerate(random_weights(shapes, k)):
+                file[f"{place}/vars/{n}".strip("/")] = value.astype("float32")
+        for place, name in (names or {}).items():
+            file.require_group(f"{place}/vars").attrs["name"] = name
+    return path
+
+
 def guessed(path, order=()):
     """The layers of a guess, and the network that it makes of the file."""
     guess = read_guess(path, order)
@@ -429,3 +443,148 @@ def test_a_join_of_known_layers_alone_makes_a_whole_model(tmp_path):
     found, _, net = guessed(legacy(tmp_path / "w.h5", layers))
     assert found["both_concat"].class_name == "Concatenate"
     assert net.predict(features()).shape[-1] == 2
+
+
+LSTM = [(8, 16), (4, 16), (16,)]
+OWN = {
+    "d": [(4, 2), (2,)],
+    "encoder/e": [(30, 8)],
+    "encoder/rnn/cell": LSTM,
+}
+
+
+def test_attributes_of_a_class_of_the_users_are_put_in_order_by_their_sizes(tmp_path):
+    names = {"encoder/e": "embedding_3", "encoder/rnn": "mine", "d": "dense"}
+    path = of_attributes(tmp_path / "w.weights.h5", OWN, names)
+    found, questions, net = guessed(path)
+    assert [(name, x.class_name) for name, x in found.items()] == [
+        *(("encoder/e", "Embedding"), ("encoder/rnn", "LSTM"), ("d", "Dense")),
+    ]
+    assert "d: its activation (here linear)" in questions
+    with h5py.File(path) as file:
+        for key, place in (("encoder/e", "0"), ("d", "0"), ("d", "1")):
+            weights = list(found[key].weights.values())
+            np.testing.assert_array_equal(
+                weights[int(place)], file[f"{key}/vars/{place}"]
+            )
+        for k, weight in enumerate(found["encoder/rnn"].weights.values()):
+            np.testing.assert_array_equal(weight, file[f"encoder/rnn/cell/vars/{k}"])
+    text = verify.describe(net)
+    assert "encoder/rnn (LSTM)  (batch, any, 8)" in text
+    assert net.predict(np.ones((2, 5), np.int32)).shape == (2, 2)
+
+
+def test_without_the_names_of_layers_a_class_by_its_arrays_alone_is_a_question(
+    tmp_path,
+):
+    layers = {**OWN, "embed": [(30, 8)], "norm": [(4,)] * 4}
+    del layers["encoder/e"]
+    path = of_attributes(tmp_path / "w.weights.h5", layers)
+    found, questions, _ = guessed(path)
+    assert [x.class_name for x in found.values()] == [
+        *("Embedding", "LSTM", "BatchNormalization", "Dense"),
+    ]
+    assert "d: its class (here Dense, by its arrays), and its activation" in questions
+
+
+@pytest.mark.parametrize(
+    ("more", "names", "reason"),
+    [
+        ({}, {}, "'encoder/e' has (30, 8) and may be an Embedding, or a Dense without"),
+        (
+            {"encoder/e": [(30, 8)], "n": [(4,), (4,)]},
+            {"encoder/e": "embedding"},
+            "'n' has (4,) and (4,) and may be a LayerNormalization, or another",
+        ),
+        (
+            {},
+            {"encoder/e": "embedding", "d": "einsum_dense_1"},
+            "'d' is called EinsumDense, which is not guessed, and its arrays could be",
+        ),
+        (
+            {"d": [(5, 2), (2,)]},
+            {"encoder/e": "embedding"},
+            "in no order (d 5 to 2, encoder/e None to 8, encoder/rnn 8 to 4)",
+        ),
+        (
+            {"": [(4, 4)]},
+            {"encoder/e": "embedding"},
+            "array 0 of (4, 4) belongs to the model itself",
+        ),
+    ],
+)
+def test_what_attributes_do_not_say_is_said(tmp_path, more, names, reason):
+    path = of_attributes(tmp_path / "w.weights.h5", OWN | more, names)
+    assert reason in refused(path)
+
+
+def test_lists_of_layers_are_in_their_order_and_attributes_in_none(tmp_path):
+    square = [(4, 4), (4,)]
+    layers = {"embed": [(30, 8)], "rnn/cell": LSTM}
+    listed = {"blocks/dense": square, "blocks/dense_1": square}
+    path = of_attributes(tmp_path / "list.weights.h5", layers | listed)
+    found, _, _ = guessed(path)
+    assert list(found) == ["embed", "rnn", "blocks/dense", "blocks/dense_1"]
+    path = of_attributes(
+        tmp_path / "w.weights.h5", layers | {"fc_1": square, "fc_2": square}
+    )
+    assert "embed, rnn, fc_1, fc_2; or embed, rnn, fc_2, fc_1" in refused(path)
+
+
+@pytest.mark.keras
+def test_a_model_of_a_class_of_the_users_is_guessed_back(tmp_path):
+    import keras
+    from keras import layers
+
+    class Encoder(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.words = layers.Embedding(30, 8)
+            self.rnn = layers.Bidirectional(layers.LSTM(3, return_sequences=True))
+
+        def call(self, x):
+            return self.rnn(self.words(x))
+
+    class Tagger(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.out = Encoder(), layers.GRU(4, return_sequences=True)
+            self.head = layers.TimeDistributed(layers.Dense(2))
+
+        def call(self, x):
+            return self.head(self.out(self.encoder(x)))
+
+    model, ids = Tagger(), np.random.default_rng(0).integers(0, 30, size=(3, 5))
+    model(ids)
+    rng = np.random.default_rng(1)
+    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    model.save_weights(path := tmp_path / "w.weights.h5")
+    found, _, net = guessed(path)
+    assert list(found) == ["encoder/words", "encoder/rnn", "layers/gru", "head"]
+    right = model.predict(ids, verbose=0)
+    np.testing.assert_allclose(net.predict(ids), right, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "bias", "inputs", "units"),
+    [
+        ((8, 5, 3, 1), (8,), 5, 8),
+        ((3, 1, 5, 1), (1,), 5, 1),
+        ((8, 1, 3, 1), (8,), 1, 8),
+    ],
+)
+def test_both_axes_of_a_convolution_of_keras_1_are_read(
+    tmp_path, kernel, bias, inputs, units
+):
+    layers = {
+        "convolution1d_1": {"c_W": kernel, "c_b": bias},
+        "lstm_1": gates_in_one(4, units, 3, "lstm_1"),
+    }
+    path = keras1(tmp_path / "w.h5", layers)
+    found, _, net = guessed(path)
+    assert found["convolution1d_1"].weights["kernel"].shape == (3, inputs, units)
+    assert net.predict(np.ones((2, 7, inputs))).shape == (2, 3)
+    layers["convolution1d_1"] = {"c_W": (8, 1, 3, 1)}
+    if units == 8:
+        text = refused(keras1(path, layers))
+        assert "(steps, inputs, filters) are (8, 3, 1) or (3, 1, 8)" in text
