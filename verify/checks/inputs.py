@@ -133,9 +133,17 @@ def checked_inputs(net: Network, x: Any) -> Inputs:
         raise DataError(
             f"expected finite numbers in the inputs, or a model that leaves out the "
             f"others. Received: {count:,} NaN or infinite value(s), the first at "
-            f"{first}"
+            f"{first}{_masked_by_nan(net)}"
         )
     return prepared
+
+
+def _masked_by_nan(net: Network) -> str:
+    """Say which layer is there to mask steps of NaN, which it cannot."""
+    for _, layer in net.spec.walk():
+        if layer.class_name == "Masking" and np.isnan(layer.options["mask_value"]):
+            return f". {layer} masks no step, since NaN equals nothing"
+    return ""
 
 
 def _finite(net: Network, x: Inputs) -> bool:

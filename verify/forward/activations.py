@@ -421,7 +421,7 @@ def read_activation(value: Any) -> str:
     config: Mapping[str, Any] = {}
     if isinstance(value, dict):
         module = str(value.get("module") or "keras").split(".")[0]
-        ours = module == "keras"
+        ours = module == "keras" and "class_name" in value  # a lambda has none
         value, inside = value.get("class_name"), value.get("config")
         if module == "keras2" and inside in HISTORICAL:
             return str(inside)
@@ -429,6 +429,12 @@ def read_activation(value: Any) -> str:
             value = inside
         elif value in ACTIVATION_LAYERS and ours and isinstance(inside, dict):
             value, config = value, inside
+        elif not ours:
+            raise ValueError(
+                "the name of a Keras activation, as a function of yours is code, which "
+                "is never run: give the layer by --layers (docs/own-layers.md), or "
+                "check the rest with --partial"
+            )
         else:
             value = None
     if isinstance(value, str) and value in ACTIVATION_LAYERS:

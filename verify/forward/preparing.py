@@ -192,8 +192,9 @@ def _prepared(spec: ModelSpec, layer: LayerSpec, array: Array, floatx: str) -> A
     elif array.ndim == len(shape) - 1 and shape[-1] == 1:
         array = array[..., None]
     if not _fits(array.shape, shape) or 0 in array.shape:
+        none = ", with a row at least" if received[:1] == (0,) else ""
         raise DataError(
-            f"expected {_expected(spec, layer)}. Received: shape={received}"
+            f"expected {_expected(spec, layer)}{none}. Received: shape={received}"
             f"{_other_form(array, shape) or _other_length(spec, array, shape)}"
         )
     wanted = dtype_of(layer.options["dtype"])

@@ -441,3 +441,46 @@ def test_a_scale_of_the_users_own_is_not_taken_for_that_of_convnext(tmp_path):
             UnsupportedError, match="this custom class is not supported"
         ):
             verify.check(given)
+
+
+def test_masking_of_nan_is_said_where_nan_comes_through(tmp_path):
+    import keras
+    from keras import layers
+
+    x = floats(4, 6, 4)
+    x[1, 3:] = np.nan
+    for value, said in ((np.nan, True), (0.0, False)):
+        masking = layers.Masking(value, name="gaps")
+        model = keras.Sequential([sequence(), masking, layers.LSTM(5)])
+        with pytest.raises(DataError, match="12 NaN or infinite") as caught:
+            verify.check(model, x)
+        end = "Layer 'gaps' (Masking) masks no step, since NaN equals nothing"
+        assert str(caught.value).endswith(end) is said
+
+
+def test_no_rows_are_refused_by_what_is_missing():
+    import keras
+    from keras import layers
+
+    model = keras.Sequential([sequence(), layers.LSTM(5)])
+    with pytest.raises(DataError, match=r"\(batch, 6, 4\), with a row at least\. Rec"):
+        verify.check(model, np.zeros((0, 6, 4)))
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_functions_of_the_users_as_activations_are_refused_in_short(tmp_path, ending):
+    import keras
+    from keras import layers
+
+    def swish(x):
+        return 3 * x
+
+    for function in (lambda x: 2 * x, swish):
+        layer = layers.Dense(2, activation=function, name="own")
+        model = keras.Sequential([sequence(), layers.LSTM(5), layer])
+        model.save(path := tmp_path / f"model{ending}")
+        for given in (model, path):
+            with pytest.raises(UnsupportedError, match="is code, which is never") as e:
+                verify.check(given)
+            assert "Layer 'own' (Dense): option 'activation' expects" in str(e.value)
+            assert "hard_sigmoid" not in str(e.value)  # nor any other name
