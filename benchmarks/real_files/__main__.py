@@ -1,6 +1,6 @@
 """Put public model files to `rnn-verify describe` and `check`.
 
-    python -m benchmarks.real_files FOLDER [--only TEXT]
+    python -m benchmarks.real_files FOLDER [--only TEXT ...]
 
 FOLDER holds copies of the files that ``benchmarks/real_files/files.json`` lists: each
 at ``OWNER+NAME/path`` for a repository on GitHub, at ``pypi/PACKAGE==VERSION/path`` for
@@ -9,7 +9,8 @@ a package of the Python Package Index. None of them is kept in this project.
 Each command runs in a process of its own, one at a time. Noted are exit code, verdict,
 seconds of CPU time (with Keras's import), greatest memory, the share of numbers with a
 derived bound, and the first reason for a refusal. It writes
-benchmarks/results/real_files.json and real_files.md.
+benchmarks/results/real_files.json and real_files.md; with ``--only`` the rows of all
+other files stay as they are.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from benchmarks.output import RESULTS_FOLDER, in_json, put
 from verify.console.tables import markdown_row, markdown_table
 
 FILES = Path(__file__).with_name("files.json")
+NAME = "real_files.json"
+"""File of the results."""
+
 LIMIT_SECONDS = 600.0
 """Seconds after which a command counts as one that does not end."""
 
@@ -251,21 +255,27 @@ def main() -> None:
     """Examine the files, and write the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.real_files")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", default="", help="files whose name holds this text")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT",
+                        help="files whose name holds one of these texts")  # fmt: skip
     given = parser.parse_args()
-    rows: list[Row] = []
+    whole = given.only == [""]
     entries = json.loads(FILES.read_text())
-    chosen = [e for e in entries if given.only in f"{e['source']} {e['path']}"]
-    for entry in chosen:
-        rows.append(row := examined(entry, given.folder))
+    chosen = [
+        entry
+        for entry in entries
+        if any(text in f"{entry['source']} {entry['path']}" for text in given.only)
+    ]
+    kept = [] if whole else json.loads((RESULTS_FOLDER / NAME).read_text())["files"]
+    rows = {(row["source"], row["path"]): Row(**row) for row in kept}
+    for count, entry in enumerate(chosen, 1):
+        row = rows[entry["source"], entry["path"]] = examined(entry, given.folder)
         print(
-            f"{len(rows)}/{len(chosen)} {row.source} {row.path}: {row.described}, "
+            f"{count}/{len(chosen)} {row.source} {row.path}: {row.described}, "
             f"{row.checked} {row.reason[:100]} {row.partial[:100]}",
             flush=True,
         )
-        if not given.only:  # as long as it runs, the table has the files so far
-            write(rows)
-    for name, value in totals(rows):
+        write(list(rows.values()))  # as long as it runs, those so far
+    for name, value in totals(list(rows.values())):
         print(f"{name}: {value}")
 
 
@@ -273,7 +283,7 @@ def write(rows: Sequence[Row]) -> None:
     """Write what is measured so far to the folder of the results."""
     machine = Machine.here()
     document = {"machine": asdict(machine), "files": [asdict(row) for row in rows]}
-    put(in_json(document).encode(), RESULTS_FOLDER / "real_files.json")
+    put(in_json(document).encode(), RESULTS_FOLDER / NAME)
     put(table(rows, machine.words()).encode(), RESULTS_FOLDER / "real_files.md")
 
 

@@ -423,7 +423,7 @@ def _build_by_calls(config: dict[str, Any]) -> Any:
         args = map_structure(resolved, list(node.args))
         kwargs = map_structure(resolved, dict(node.kwargs))
         outputs = layers[node.layer](*args, **kwargs)
-        for k, output in enumerate(flatten(outputs)):
+        for k, output in enumerate(keras.tree.flatten(outputs)):
             values[TensorRef(node.layer, node.index, k)] = output
     inputs = map_structure(resolved, graph.inputs)
     outputs = map_structure(resolved, graph.outputs)

@@ -362,7 +362,7 @@ class _CallRecorder(Recorder):
 
     def keep(self, place: Place, given: Any, outputs: Any) -> None:
         args, kwargs = given
-        tensors = [_to_tensor(y) for y in flatten(outputs)]
+        tensors = [_to_tensor(y) for y in import_keras().tree.flatten(outputs)]
         name = self._names[place]
         self.found.append(
             KerasCall(

@@ -69,7 +69,7 @@ class _SymbolicRecorder(Recorder):
 
     def keep(self, place: Place, given: Any, outputs: Any) -> None:
         args, kwargs = given
-        placed = [self._placed(y) for y in flatten(outputs)]
+        placed = [self._placed(y) for y in import_keras().tree.flatten(outputs)]
         self.calls.append(_TracedCall(place, args, kwargs, placed))
 
     def _placed(self, leaf: Any) -> Any:

@@ -38,6 +38,7 @@ from verify.model_files.classes import (
 )
 from verify.model_files.cuts import Cut, cut
 from verify.model_files.functional import (
+    as_called,
     casts_to_another_float,
     read_graph,
     with_readable_calls,
@@ -332,7 +333,7 @@ def _read_graph_model(
                 f"{where}: expected layer names to be unique. "
                 f"Received twice: {layer.name}"
             )
-        layers[layer.name] = layer
+        layers[layer.name] = as_called(layer)
     if class_name == "Sequential":
         layers = _with_input(where, config, layers)
     graph = read_graph(where, class_name, config, layers)

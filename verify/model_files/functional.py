@@ -10,6 +10,7 @@ Source: keras/src/models/functional.py.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -309,6 +310,27 @@ def _read_tensor_ref(where: str, history: Any) -> TensorRef:
     ):
         return TensorRef(*history)
     raise ModelFileError(f"{where}: a tensor cannot be read: {printable(history, 60)}")
+
+
+def as_called(layer: LayerSpec) -> LayerSpec:
+    """Return a layer with its outputs in the order in which other layers count them.
+
+    Keras counts the outputs of a model inside by the sorted keys of a dict, whatever
+    the order in which the model returns them.
+    """
+    if layer.graph is None:
+        return layer
+    outputs = _by_key(layer.graph.outputs)
+    return replace(layer, graph=replace(layer.graph, outputs=outputs))
+
+
+def _by_key(structure: Any) -> Any:
+    """Return nested outputs with the keys of each dict in order."""
+    if isinstance(structure, Mapping):
+        return {key: _by_key(structure[key]) for key in sorted(structure)}
+    if isinstance(structure, list):
+        return [_by_key(inner) for inner in structure]
+    return structure
 
 
 def _read_endpoints(where: str, structure: Any, layers: Mapping[str, LayerSpec]) -> Any:

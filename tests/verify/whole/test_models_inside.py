@@ -65,3 +65,35 @@ def test_a_model_inside_that_loses_them_is_found(monkeypatch):
 def test_what_is_cast_on_its_way_into_a_model_has_no_mask():
     report = verify.check(encoded("list", cast=True), [ids(1), ids(2)])
     assert report.verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_outputs_of_a_model_inside_are_counted_by_the_sorted_keys_of_a_dict(
+    saved, tmp_path
+):
+    import keras
+    from keras import layers
+
+    words = keras.Input((TIME,), dtype="int32")
+    vectors = layers.Embedding(VOCABULARY, INPUTS, mask_zero=True)(words)
+    every = layers.LSTM(UNITS, return_sequences=True)(vectors)
+    last = layers.GRU(UNITS)(vectors)
+    inner = keras.Model(words, {"steps": every, "last": last})
+    given = keras.Input((TIME,), dtype="int32")
+    both = inner(given)
+    outputs = {"z": layers.GRU(2)(both["steps"]), "a": both["last"]}
+    model = keras.Model(given, outputs)
+    weights = random_weights([w.shape for w in model.get_weights()], 6)
+    model.set_weights([0.7 * w for w in weights])
+    subject: Any = model
+    if saved:
+        subject = tmp_path / "m.keras"
+        model.save(subject)
+    report = verify.check(subject, ids(1))
+    assert report.verdict is Verdict.PASS
+    assert report.derived == 1
+    computed = verify.load(model).predict(ids(1))
+    expected = model.predict(ids(1), verbose=0)
+    assert {k: y.shape for k, y in computed.items()} == {
+        k: y.shape for k, y in expected.items()
+    }
