@@ -32,6 +32,7 @@ from verify.model_files.guessing_layers import (
 from verify.model_files.guessing_parts import (
     Part,
     as_graph,
+    in_groups,
     with_sizes,
 )
 from verify.model_files.hdf5 import (
@@ -109,6 +110,11 @@ def guess_config(contents: Hdf5Contents, order: Sequence[str] = ()) -> Guess:
             "a layer joins branches, so it is no chain, and no size says which",
         )
     guess = _chain(contents, sized[0], version if legacy else None)
+    within = any(part.within for part in parts)
+    if within and (sized[1] or len({part.name for part in parts}) < len(parts)):
+        raise refusal(contents, "layers inside others are joined, or have one name")
+    if within:
+        guess = replace(guess, config=in_groups(guess.config, sized[0]))
     if sized[1]:
         guess = replace(guess, config=as_graph(guess.config, sized[1]))
     return guess

@@ -100,6 +100,14 @@ def legacy_parts(contents: Hdf5Contents) -> Iterator[Part]:
             )
         elif not arrays:
             yield _weightless(contents, name, base)
+        elif len(inside := _inside(name, contents.names(name, "weight_names"))) > 1:
+            full_names = contents.names(name, "weight_names")
+            for inner, places in inside.items():
+                some = [arrays[k] for k in places]
+                ends = [weight_names[k] for k in places]
+                two = any("backward" in full_names[k] for k in places)
+                part = _part(contents, inner, _base_name(inner), some, ends, two)
+                yield replace(part, within=name)
         else:
             two = any("backward" in w for w in contents.names(name, "weight_names"))
             old = is_keras1(version, contents.names(name, "weight_names"))
@@ -118,6 +126,23 @@ def legacy_parts(contents: Hdf5Contents) -> Iterator[Part]:
                 yield unknown_layer(name, shapes)
     if inputs > 1:
         raise refusal(contents, f"it has {inputs} inputs, so it is no chain")
+
+
+def _inside(name: str, weight_names: Sequence[str]) -> dict[str, list[int]]:
+    """Return the layers inside a layer of a class of its own, and their arrays.
+
+    The name of an array has those of all layers around it, as in
+    ``encoder/lstm_1/lstm_cell/kernel``. The cell or a direction is no layer here.
+    """
+    found: dict[str, list[int]] = {}
+    for k, weight in enumerate(weight_names):
+        parts = weight.split("/")[:-1]
+        # Keras 2 leaves out a model that the layers are in
+        behind = parts[parts.index(name) + 1 :] if name in parts else parts
+        inner = behind[0] if behind else ""
+        cell = inner.startswith(("forward", "backward")) or "cell" in inner
+        found.setdefault("" if cell else inner, []).append(k)
+    return found if "" not in found else {}
 
 
 def _base_name(name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from itertools import combinations, groupby
 from typing import Any
 
 UNKNOWN = "UnknownLayer"
@@ -36,6 +36,8 @@ class Part:
         What else the arrays fit.
     keras1 : bool
         Whether Keras 1 wrote it.
+    within : str
+        The layer of a class of its own that it is inside; empty for none.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Part:
     recurrent: dict[str, Any] | None = field(default=None)
     alternatives: str = ""
     keras1: bool = False
+    within: str = ""
 
 
 def joins(base: str) -> bool:
@@ -100,6 +103,45 @@ def _summing(parts: Sequence[Part], size: int) -> Sequence[Part] | None:
         if sum(p.outputs or 0 for p in some) == size
     ]
     return several[0] if len(several) == 1 else None
+
+
+def in_groups(config: Mapping[str, Any], parts: Sequence[Part]) -> dict[str, Any]:
+    """Return a Sequential model in which neighbours from one layer are a model again.
+
+    Parameters
+    ----------
+    config : mapping
+        A model in the form of Keras 2, which begins with an InputLayer.
+    parts : sequence of Part
+        Its layers.
+    """
+    known = {part.name: part for part in parts}
+    layers: list[dict[str, Any]] = []
+    steps = True
+    for outer, entries in groupby(
+        config["config"]["layers"], lambda entry: _within(known, entry)
+    ):
+        inside = list(entries)
+        first = known.get(inside[0]["config"]["name"])
+        if outer and first is not None:
+            shape = [None] if first.class_name == "Embedding" else [None, first.inputs]
+            shape = shape if steps else [first.inputs]
+            given = {"name": f"{outer}_input", "batch_input_shape": [None, *shape]}
+            inside.insert(0, {"class_name": "InputLayer", "config": given})
+            body = {"name": outer, "layers": inside}
+            layers.append({"class_name": "Sequential", "config": body})
+        else:
+            layers += inside
+        for entry in inside:
+            part = known.get(entry["config"]["name"])
+            if part is not None and part.recurrent is not None:
+                steps = bool(part.recurrent["return_sequences"])
+    return {**config, "config": {**config["config"], "layers": layers}}
+
+
+def _within(known: Mapping[str, Part], entry: Mapping[str, Any]) -> str:
+    part = known.get(entry["config"]["name"])
+    return "" if part is None else part.within
 
 
 def as_graph(

@@ -588,3 +588,40 @@ def test_both_axes_of_a_convolution_of_keras_1_are_read(
     if units == 8:
         text = refused(keras1(path, layers))
         assert "(steps, inputs, filters) are (8, 3, 1) or (3, 1, 8)" in text
+
+
+@pytest.mark.parametrize("before", ["mine/encoder/", ""])
+def test_layers_inside_a_layer_of_keras_2_are_a_model_inside(tmp_path, before):
+    inside = {f"{before}embedding_3/embeddings": (30, 8)}
+    inside |= rnn(4, 8, 4, f"{before}lstm_1/lstm_cell")
+    inside |= {f"{before}norm/{w}": (4,) for w in ("gamma", "beta")}
+    head = {f"{before}dense_8/{w}": s for w, s in [("kernel", (5, 6)), ("bias", (6,))]}
+    head |= {f"{before}dense_9/{w}": s for w, s in [("kernel", (6, 2)), ("bias", (2,))]}
+    head = {name.replace("encoder", "head"): s for name, s in head.items()}
+    layers = {"encoder": inside, "gru": rnn(3, 4, 5, bias=(2, 15)), "head": head}
+    path = legacy(tmp_path / "w.h5", layers)
+    found, questions, net = guessed(path)
+    assert [x.class_name for x in found.values()] == ["Sequential", "GRU", "Sequential"]
+    assert "lstm_1: its activations" in questions
+    encoder, heads = found["encoder"].sublayers, found["head"].sublayers
+    with h5py.File(path) as file:
+        for name, layer, outer in (
+            ("lstm_1/lstm_cell/recurrent_kernel", encoder["lstm_1"], "encoder"),
+            ("embedding_3/embeddings", encoder["embedding_3"], "encoder"),
+            ("norm/beta", encoder["norm"], "encoder"),
+            ("dense_9/kernel", heads["dense_9"], "head"),
+        ):
+            place = before.replace("encoder", outer)
+            np.testing.assert_array_equal(
+                layer.weights[name.rpartition("/")[2]],
+                file[f"{outer}/{place}{name}:0"],
+            )
+    assert encoder["lstm_1"].options["return_sequences"]
+    assert net.predict(np.ones((2, 5), np.int32)).shape == (2, 2)
+
+
+def test_one_name_in_two_layers_of_a_file_of_keras_2_is_refused(tmp_path):
+    one = {**rnn(4, 3, 4, "a/lstm_1"), "a/dense_1/kernel": (4, 3)}
+    two = {**rnn(4, 3, 4, "b/lstm_1"), "b/dense_1/kernel": (4, 3)}
+    text = refused(legacy(tmp_path / "w.h5", {"a": one, "b": two}))
+    assert "layers inside others are joined, or have one name" in text
