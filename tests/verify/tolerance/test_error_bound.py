@@ -1017,3 +1017,27 @@ def test_a_model_inside_has_the_bounds_of_its_layers():
     np.testing.assert_allclose(found, expected, rtol=1e-9)
     encoder.set_weights([1.1 * w for w in encoder.get_weights()])
     assert not np.allclose(bounds_for(verify.load(nested), x), expected, rtol=1e-9)
+
+
+@pytest.mark.keras
+def test_vectors_that_are_looked_up_inside_have_the_bounds_of_vectors_given():
+    """Read sentences of words, with the table of words inside TimeDistributed."""
+    import keras
+    from keras import layers
+
+    table = layers.Embedding(VOCABULARY, INPUTS)
+    lstm = layers.LSTM(UNITS)
+    last = layers.GRU(2)
+    words = keras.Input((3, TIME), dtype="int32")
+    reader = keras.Sequential([keras.Input((TIME,), dtype="int32"), table, lstm])
+    inside = keras.Model(words, last(layers.TimeDistributed(reader)(words)))
+    alone = keras.Sequential([keras.Input((TIME, INPUTS)), lstm])
+    outside = keras.Model(words, last(layers.TimeDistributed(alone)(table(words))))
+    weights = random_weights([w.shape for w in inside.get_weights()], 4)
+    inside.set_weights([0.7 * w for w in weights])
+    x = np.stack([ids(k) for k in range(3)], axis=1)
+    found, expected = (bounds_for(verify.load(model), x) for model in (inside, outside))
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    table.set_weights([1.1 * w for w in table.get_weights()])
+    assert not np.allclose(bounds_for(verify.load(inside), x), expected, rtol=1e-6)

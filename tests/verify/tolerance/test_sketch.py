@@ -12,7 +12,7 @@ from support.nets import features, ids, layer, lstm_spec, rnn, word_net
 
 from verify import Network
 from verify.backward.recording import pending, tangents
-from verify.tolerance.activation_errors import worst_known_errors
+from verify.tolerance.activation_errors import KNOWN_PLATFORMS
 from verify.tolerance.error_bound import (
     costs,
     loops,

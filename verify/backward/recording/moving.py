@@ -55,7 +55,7 @@ def take_items(tape: Tape, x: Recorded, key: Any) -> Any:
         for item in items
     )
     if not basic:
-        return move(tape, lambda value: value[key], (x,), {})
+        return tape.looked_up(move(tape, lambda value: value[key], (x,), {}))
 
     def pullback(output: Array) -> Pullback:
         return lambda d: [Part(items, d)]
