@@ -12,7 +12,11 @@ from support.nets import features, ids, layer, lstm_spec, rnn, word_net
 
 from verify import Network
 from verify.backward.recording import pending, tangents
-from verify.tolerance.activation_errors import KNOWN_PLATFORMS
+from verify.tolerance.activation_errors import (
+    KNOWN_PLATFORMS,
+    MEASURED_ACTIVATIONS,
+    ActivationErrors,
+)
 from verify.tolerance.error_bound import (
     costs,
     loops,
@@ -25,7 +29,15 @@ from verify.tolerance.error_bound import (
 from verify.tolerance.error_bound.deviations import MAX_LINEAR_DEVIATION
 from verify.tolerance.error_bound.sums import STANDARD_DEVIATIONS
 
-TIME, ERRORS = 5, KNOWN_PLATFORMS["tensorflow 2.21 on x86_64"]
+TIME = 5
+
+ERRORS = ActivationErrors(
+    "the backends of Keras",
+    {
+        name: max(errors.constants[name] for errors in KNOWN_PLATFORMS.values())
+        for name in MEASURED_ACTIVATIONS
+    },
+)
 
 
 def steps(*layers, shape=(None, TIME, 3), seed=0):
