@@ -37,6 +37,7 @@ ERRORS = ActivationErrors(
         name: max(errors.constants[name] for errors in KNOWN_PLATFORMS.values())
         for name in MEASURED_ACTIVATIONS
     },
+    frozenset().union(*(errors.relative_to_one for errors in KNOWN_PLATFORMS.values())),
 )
 
 
