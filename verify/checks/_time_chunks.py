@@ -34,6 +34,7 @@ from verify.mistakes.diagnose import diagnose
 from verify.mistakes.explanation import Diagnosis
 from verify.model.arrays import Array
 from verify.model.backends import Rule
+from verify.model.dtypes import is_float
 from verify.model.graph import (
     Graph,
     MaskOf,
@@ -560,8 +561,8 @@ class _ChunkedLayer:
 
 
 def _same(a: Array, b: Array) -> bool:
-    """Return whether all bits are equal; NaN in the same places counts as equal."""
-    return np.array_equal(a, b, equal_nan=True)
+    """Return whether all values, which may be texts, are equal, and NaN is with NaN."""
+    return np.array_equal(a, b, equal_nan=is_float(a))
 
 
 def _require_same_graph(

@@ -22,6 +22,7 @@ from verify.keras_bridge.running import (
     inner_layer,
     nested_states,
 )
+from verify.keras_bridge.tracing import decoded
 from verify.model.arrays import Array
 from verify.model.graph import flatten, map_structure
 
@@ -71,7 +72,7 @@ def predicted_calls(
     except Exception as error:
         raise cannot_run(error) from error
     arrays = KerasModel(more, model.batch_size, floatx=model.floatx).predict(x)
-    values = dict(zip(tensors, arrays, strict=False))
+    values = dict(zip(tensors, map(decoded, arrays), strict=False))
     found = []
     for call in calls:
         arguments = {

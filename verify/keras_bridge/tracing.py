@@ -202,10 +202,14 @@ class TracedModel:
 
 def as_array(tensor: Any) -> Array:
     """Return one of Keras's tensors in NumPy; texts as texts."""
-    value = np.asarray(import_keras().ops.convert_to_numpy(tensor))
-    if value.dtype == object:  # texts, as bytes
-        value = np.char.decode(value.astype(bytes), "utf-8")
-    return value
+    return decoded(np.asarray(import_keras().ops.convert_to_numpy(tensor)))
+
+
+def decoded(values: Array) -> Array:
+    """Return texts, which Keras hands out as bytes, as texts; numbers as they are."""
+    if values.dtype == object:
+        return np.char.decode(values.astype(bytes), "utf-8")
+    return values
 
 
 def _variables(model: Any) -> tuple[list[Any], list[Any]]:

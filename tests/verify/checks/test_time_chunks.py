@@ -108,6 +108,21 @@ def test_a_chaotic_model_passes_in_chunks(kind):
     assert f"rnn, {rnn.chunks} chunks" in text
 
 
+def test_a_chaotic_model_of_texts_passes_in_chunks():
+    import keras
+
+    words = np.array(["the", "cat", "sat", "on"])
+    texts = keras.Input((LONG,), dtype="string")
+    y = keras.layers.StringLookup(vocabulary=list(words[:3]))(texts)
+    y = keras.layers.Embedding(4, SIZE)(y)
+    y = keras.layers.SimpleRNN(UNITS, name="rnn")(y)
+    model = wild(texts, keras.layers.Dense(2)(y), GREAT["SimpleRNN"])
+    x = np.random.default_rng(3).choice(words, size=(ROWS, LONG))
+    report = verify.check(model, x)
+    assert report.verdict is Verdict.PASS, str(report)
+    assert in_chunks(report) == ["rnn"]
+
+
 def test_loops_around_a_cell_and_convolutions_pass_in_chunks():
     import keras
 
