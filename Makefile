@@ -19,6 +19,10 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup run test thorough quick quick-tests docs notebooks lint format fuzz hostile trust bench exporters bench-streaming frameworks nightly wheels try-wheels clean
 
+# Images for CI often forbid Python to keep what it compiles. The tests begin hundreds of
+# processes, each of which would compile this package, and pytest its tests, anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN := .venv/bin
 LIGHT := packages/keras-rnn-verify
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
