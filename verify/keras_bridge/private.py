@@ -202,11 +202,13 @@ def given_by_time_distributed(layer: Any) -> frozenset[str]:
 
 
 def operation_modules() -> list[Any]:
-    """Return the modules of Keras that define its operations, ``keras.ops`` publicly.
+    """Return the modules of Keras that define its operations.
 
     Configs name these modules.
     """
-    return [_found(name, "keras.src.ops") for name in ("numpy", "nn", "core", "math")]
+    names = ("numpy", "nn", "core", "math", "linalg", "image")
+    activations = _found("activations", "keras.src.activations")
+    return [*(_found(name, "keras.src.ops") for name in names), activations]
 
 
 def backend_operations(backend: str, module: str) -> Any:

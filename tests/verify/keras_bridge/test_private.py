@@ -8,10 +8,12 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import verify
 from verify.errors import KerasCannotRun, KerasChanged
+from verify.forward.layers import REGISTRY
 from verify.keras_bridge import private
 
 BRIDGE = Path(verify.__file__).parent / "keras_bridge"
@@ -122,3 +124,26 @@ def test_operations_of_a_backend_are_found_in_both_places(keras_of, place):
     package = place.rsplit("__", 1)[0]
     keras_of("3.16.0", **{"backend__jax": {}, package: {"nn": "the module"}})
     assert private.backend_operations("jax", "nn") == "the module"
+
+
+@pytest.mark.keras
+def test_every_operation_is_found_where_keras_defines_it():
+    modules = private.operation_modules()
+    names = {name.removeprefix("ops.") for name in REGISTRY if name.startswith("ops.")}
+    lost = {name for name in names if not any(hasattr(m, name) for m in modules)}
+    assert not lost
+
+
+@pytest.mark.keras
+def test_an_h5_file_with_an_operation_of_linear_algebra_is_rebuilt(tmp_path):
+    import keras
+    from keras import layers, ops
+
+    x = keras.Input((6, 3))
+    h = keras.activations.relu(layers.LSTM(4)(x), negative_slope=0.3)
+    model = keras.Model(x, h / ops.norm(h, axis=-1, keepdims=True))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    model.save(path := tmp_path / "model.h5")
+    report = verify.check(path)
+    assert report.verdict is verify.Verdict.PASS, str(report)
