@@ -512,6 +512,7 @@ def program(key: str) -> Program:
         for name in ("MultiHeadAttention", "GroupQueryAttention")
         if any(name in line.template for line in made.lines)
     ]
+    unsaid += ["layers with LoRA"] * any("lora_rank" in x.options for x in made.lines)
     refused = f"int8 in {unsaid[0]}" if unsaid else ""
     return replace(made, quantized=True, refused=refused)
 
