@@ -165,9 +165,17 @@ def _model(back: Backward, call: BackwardCall) -> Adjoints:
     inner = back_within(back, model, calls, inputs, exact)
     found = back_through_graph(inner, model, calls, call.adjoints)
     by_place = {k: found[ref] for ref, k in zip(refs, places, strict=True)}
+
+    def adjoint(k: int, ref: TensorRef) -> Array:
+        if k in by_place:
+            return by_place[k]
+        return np.zeros((*back.sweeps, *back.forward[ref].shape))  # a key too many
+
     return {
         "inputs": [
-            by_place[k] for k, leaf in enumerate(leaves) if isinstance(leaf, TensorRef)
+            adjoint(k, leaf)
+            for k, leaf in enumerate(leaves)
+            if isinstance(leaf, TensorRef)
         ]
     }
 
