@@ -189,7 +189,7 @@ class KerasComparison(RowComparison):
         self.untested = keras_bridge.untested_version()
         self.own = self.own.on(backend).by_version(rules)
         self.net = self.net.on(backend).by_version(rules)
-        live, how = self.model, ""
+        live, how = keras_bridge.as_graph(self.model), ""
         if self.remains is not None:
             how = "built from the layers that can be read"
         if is_path(self.model):

@@ -30,7 +30,7 @@ from verify.keras_bridge.litert import litert_file
 from verify.keras_bridge.long_windows import AT_ONCE
 from verify.keras_bridge.opening import opened
 from verify.keras_bridge.probing import version_rules
-from verify.keras_bridge.reading import read_live
+from verify.keras_bridge.reading import as_graph, read_live
 from verify.keras_bridge.recording import KerasCall
 from verify.keras_bridge.running import KerasModel, inner_layer
 
@@ -39,6 +39,7 @@ __all__ = [
     "EVERY_STEP",
     "KerasCall",
     "KerasModel",
+    "as_graph",
     "backend",
     "current_activation_errors",
     "current_platform",

@@ -98,6 +98,11 @@ def inputs_of(model: Any) -> Any:
     return _attribute(graph_of(model), "_inputs_struct")
 
 
+def outputs_of(model: Any) -> Any:
+    """Return the symbolic outputs of a model, in the structure that it returns."""
+    return _attribute(graph_of(model), "_outputs_struct")
+
+
 def nodes_of(model: Any) -> Iterator[Any]:
     """Yield the nodes of a graph, one for each call, in the order in which they run."""
     by_depth = _attribute(graph_of(model), "_nodes_by_depth")

@@ -21,6 +21,49 @@ from verify.model.spec import LayerSpec, ModelSpec
 from verify.model_files.classes import custom_class_refusal
 from verify.model_files.config import read_model
 
+OWN_METHODS = (
+    *("__call__", "call", "compute_mask"),
+    *("predict", "predict_step", "make_predict_function"),
+)
+"""Methods of a model on which depends what it predicts."""
+
+SETTINGS = ("jit_compile", "run_eagerly", "steps_per_execution")
+"""Of a model that was compiled: how predict runs."""
+
+
+def as_graph(model: Any) -> Any:
+    """Return a model of somebody's own class as the Functional model that it is.
+
+    A subclass of keras.Model that is made of inputs and outputs, or of Sequential, and
+    that leaves to Keras what predict computes, often has a ``train_step`` of its own.
+    The Functional model shares its layers and weights. Anything else is returned as it
+    is.
+
+    Raises
+    ------
+    UnsupportedError
+        The class has a method of its own on which predict depends.
+    """
+    keras, kind = import_keras(), type(model)
+    if not isinstance(model, keras.Model) or _of_keras(kind) or not model.built:
+        return model
+    graphs = (c for c in kind.__mro__ if c.__name__ in ("Sequential", "Functional"))
+    base = next(filter(_of_keras, graphs), None)
+    if base is None:
+        return model
+    for name in OWN_METHODS:
+        if getattr(kind, name) is not getattr(base, name):
+            raise UnsupportedError(
+                f"Model '{model.name}' ({kind.__name__}): its class has a {name} of "
+                "its own, which is Python code that is not read. Build the same layers "
+                "as a Functional model, with the same weights"
+            )
+    ends = private.inputs_of(model), private.outputs_of(model)
+    plain = keras.Model(*ends, name=model.name)
+    for name in SETTINGS if model.compiled else ():
+        setattr(plain, name, getattr(model, name))
+    return plain
+
 
 def read_live(model: Any, *, partial: bool = False) -> ModelSpec:
     """Read a live Keras 3 model.

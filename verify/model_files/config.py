@@ -160,6 +160,12 @@ def read_architecture(config: Any, *, partial: bool = False) -> LayerSpec:
             ". How its layers are called is Python code, which a file does not hold: "
             "build the same layers as a Functional model and set its weights"
         )
+        base = "Functional" if "output_layers" in body else "Sequential"
+        if own and isinstance(body.get("layers"), list):
+            why = (
+                ". Where its class leaves to Keras how its layers are called, say so: "
+                f"--as-base-class {printable(class_name)}={base}"
+            )
         raise UnsupportedError(
             f"Model{name} ({printable(class_name)}): this {'custom ' * own}kind of "
             f"model is not supported. Supported: {join_and(MODEL_CLASSES)} models"

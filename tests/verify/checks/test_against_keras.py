@@ -17,6 +17,7 @@ from support.nets import (
     keras_sequential,
     lstm_spec,
     mutated,
+    random_weights,
 )
 from support.versions import loop_ends_mask
 
@@ -439,7 +440,8 @@ def test_models_of_another_kind_are_refused_by_name():
     from keras import Input, layers
 
     class Mine(keras.Sequential):
-        pass
+        def call(self, inputs, training=None, mask=None):
+            return 2 * super().call(inputs, training=training, mask=mask)
 
     class Subclassed(keras.Model):
         def call(self, inputs):
@@ -447,13 +449,58 @@ def test_models_of_another_kind_are_refused_by_name():
 
     for model, message in [
         (Subclassed(name="s"), r"'s' \(Subclassed\): this custom kind of model"),
-        (Mine([Input((3, 2)), layers.LSTM(2)], name="m"), r"'m' \(Mine\)"),
+        (
+            Mine([Input((3, 2)), layers.LSTM(2)], name="m"),
+            r"'m' \(Mine\): its class has a call of its own",
+        ),
         (keras.Sequential([layers.LSTM(2)]), "never been built"),
         (object(), r"Received: object"),
         (3, r"Received: int"),
     ]:
         with pytest.raises(UnsupportedError, match=message):
             verify.load(model)
+
+
+@pytest.mark.parametrize("how", ["functional", "sequential", "own arguments"])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_class_that_changes_how_a_model_trains_alone_is_checked(how, jit_compile):
+    import keras
+    from keras import Input, layers
+
+    class Trained(keras.Model):
+        def train_step(self, data):
+            return super().train_step(data)
+
+    class Stack(keras.Sequential):
+        def train_step(self, data):
+            return super().train_step(data)
+
+    class Sized(Trained):
+        def __init__(self, units):
+            x = Input((5, 3), name="x")
+            super().__init__({"x": x}, {"b": layers.GRU(units)(x), "a": x})
+
+    if how == "sequential":
+        model = Stack([Input((5, 3)), layers.LSTM(4), layers.Dense(2)])
+    elif how == "own arguments":
+        model = Sized(3)
+    else:
+        x = Input((5, 3))
+        model = Trained(x, layers.Dense(2)(layers.LSTM(4)(x)))
+    model.compile(jit_compile=jit_compile)
+    weights = random_weights([w.shape for w in model.get_weights()], 1)
+    model.set_weights(weights)
+    x = np.random.default_rng(0).normal(size=(6, 5, 3)).astype(np.float32)
+    given = {"x": x} if how == "own arguments" else x
+    assert verify.check(model, given).verdict is Verdict.PASS
+    ours, theirs = verify.load(model).predict(given), model.predict(given, verbose=0)
+    if how == "own arguments":
+        assert sorted(ours) == sorted(theirs)
+        ours, theirs = ours["b"], theirs["b"]
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    before = verify.load(model)
+    model.set_weights([1.1 * w for w in weights])
+    assert verify.check(model, given, network=before).verdict is Verdict.FAIL
 
 
 def test_layers_and_options_are_refused_by_name():

@@ -578,7 +578,9 @@ def test_a_model_of_another_kind_is_refused_by_name(tmp_path):
     path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
     text = refused(path, UnsupportedError)
     assert "Model 'model' (Mine): this custom kind of model is not supported" in text
-    assert "build the same layers as a Functional model" in text
+    assert "--as-base-class Mine=Sequential" in text
+    taken = verify.load(path, base_classes={"Mine": "Sequential"})
+    assert taken.spec.root.class_name == "Sequential"
     del config["config"]["name"]
     path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
     assert "Model (Mine): this custom kind" in refused(path, UnsupportedError)
