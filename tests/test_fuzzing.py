@@ -24,6 +24,7 @@ SPELLED = {
     "Functional": "keras.Model(",
     "ops.GetItem": "[:, -1]",
     "ops.ReLU": "keras.activations.relu(",
+    "LayerScale": "keras.src.applications.convnext.LayerScale(",
 }
 """Class -> how a program writes it, where that is neither `layers` nor `ops`."""
 

@@ -44,8 +44,7 @@ from verify.tolerance.error_bound import (
     bounded_by_format,
     bounded_by_policy,
     bounded_outputs,
-    measured_where_needed,
-    output_bounds,
+    measured_outputs,
     traces_of,
     unbounded,
 )
@@ -456,37 +455,15 @@ class Examiner:
         traces: Traces | None,
     ) -> tuple[list[Tolerance], list[Tolerance]]:
         """Return `tolerances` of a model that computes by its own policies."""
+        rows, work = self.neighbour_rows(x, expected, theirs), self.plan.adjoints
         how: dict[str, Any] = {"native": self.native, "threads": self.threads}
-        least = self.rounding.least_noise_floors(
-            x,
-            expected,
-            single=None if traces is None else flatten(traces.single.output),
-            **how,
-        )
-
-        def measure() -> list[Tolerance]:
-            rows = self.neighbour_rows(x, expected, theirs)
-            return self.rounding.noise_floors(
-                x, expected, rows=rows, least=least, **how
-            )
-
-        def bounds(differences: Sequence[Array]) -> list[Array]:
-            with doing("deriving bounds"):
-                return output_bounds(
-                    self.net,
-                    x,
-                    differences,
-                    self.activation_errors,
-                    self.plan.adjoints,
-                    traces,
-                )
-
         if not unbounded(self.net):
-            return measured_where_needed(
-                least, measure, expected, theirs, bounds, noisy=True
-            )
-        floors = measure()
-        return floors, self._bounded(x, expected, theirs, floors, self.plan.adjoints)
+            return measured_outputs(
+                self.rounding, x, expected, theirs, self.activation_errors,
+                rows=rows, work=work, traces=traces, **how,
+            )  # fmt: skip
+        floors = self.rounding.noise_floors(x, expected, rows=rows, **how)
+        return floors, self._bounded(x, expected, theirs, floors, work)
 
     def _bounded(
         self,

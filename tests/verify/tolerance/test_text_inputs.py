@@ -9,8 +9,8 @@ from support.any_layer import chain
 from support.nets import layer
 
 import verify
-from verify import Network, backward
-from verify.backward import supports
+from verify import Network
+from verify.backward import graphs, supports
 from verify.tolerance.activation_errors import worst_known_errors
 from verify.tolerance.error_bound import output_bounds, unbounded
 
@@ -68,7 +68,7 @@ def test_weights_of_tf_idf_round_once_for_each_word_at_most():
     (bound,) = output_bounds(net, x, [np.ones(right.shape)], worst_known_errors())
     assert np.isfinite(bound).all()
     assert (np.abs(single - right) <= bound).all()
-    silent = {**backward.BACKWARD_LAYERS, "StringLookup": lambda back, call: {}}
-    with patch.object(backward, "BACKWARD_LAYERS", silent):
+    silent = {**graphs.BACKWARD_LAYERS, "StringLookup": lambda back, call: {}}
+    with patch.object(graphs, "BACKWARD_LAYERS", silent):
         (less,) = output_bounds(net, x, [np.ones(right.shape)], worst_known_errors())
     assert (less < bound).all()

@@ -36,7 +36,7 @@ from verify.tolerance.error_bound.bounds import (
     bounded_outputs,
     call_bounds,
     has_states,
-    measured_where_needed,
+    measured_outputs,
     output_bounds,
 )
 from verify.tolerance.error_bound.computations import (
@@ -62,7 +62,7 @@ __all__ = [
     "call_bounds",
     "format_bounds",
     "has_states",
-    "measured_where_needed",
+    "measured_outputs",
     "output_bounds",
     "policy_format",
     "recorded_in",

@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from verify.console.progress import doing
 from verify.forward.evaluable import Inputs, LayerCall
 from verify.forward.fast import single_threaded_blas
 from verify.forward.network import Network
@@ -195,10 +196,59 @@ def bounded_call(
     def bounds(differences: Sequence[Array]) -> list[Array]:
         return call_bounds(net, call, differences, activation_errors, traces)
 
-    return measured_where_needed(least, measure, ours, theirs, bounds)[1]
+    return _measured_where_needed(least, measure, ours, theirs, bounds)[1]
 
 
-def measured_where_needed(
+def measured_outputs(
+    rounding: Rounding,
+    x: Inputs,
+    ours: Sequence[Array],
+    theirs: Sequence[Array],
+    activation_errors: ActivationErrors,
+    *,
+    native: bool = True,
+    threads: int | None = None,
+    rows: Array | None = None,
+    work: float = MAX_OUTPUT_ADJOINTS,
+    traces: Traces | None = None,
+) -> tuple[list[Tolerance], list[Tolerance]]:
+    """Return noise floors and tolerances of a model's outputs.
+
+    The noise floor is measured only where not all outputs have a bound, or where one
+    differs by more than the least that a noise floor can be.
+
+    Parameters
+    ----------
+    rounding : Rounding
+        Of a network that is not `unbounded`.
+    x, ours, theirs, activation_errors, work, traces : as for `bounded_outputs`
+    native, threads, rows : as for `Rounding.noise_floors`
+
+    Returns
+    -------
+    noise_floors, tolerances : list of Tolerance
+        One for each output; the second with derived bounds in them.
+    """
+    single = None if traces is None else flatten(traces.single.output)
+    least = rounding.least_noise_floors(
+        x, ours, native=native, threads=threads, single=single
+    )
+
+    def measure() -> list[Tolerance]:
+        return rounding.noise_floors(
+            x, ours, native=native, threads=threads, rows=rows, least=least
+        )
+
+    def bounds(differences: Sequence[Array]) -> list[Array]:
+        with doing("deriving bounds"):
+            return output_bounds(
+                rounding.net, x, differences, activation_errors, work, traces
+            )
+
+    return _measured_where_needed(least, measure, ours, theirs, bounds, noisy=True)
+
+
+def _measured_where_needed(
     least: Sequence[Tolerance],
     measure: Callable[[], Sequence[Tolerance]],
     ours: Sequence[Array],
