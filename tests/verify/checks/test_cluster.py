@@ -323,7 +323,9 @@ def test_ctrl_c_ends_the_client_without_a_word_from_dask(two):
     _, err = process.communicate()
     assert process.returncode == -signal.SIGINT
     assert err.rstrip().endswith("KeyboardInterrupt")
-    assert err.count("Traceback") == 1
+    # the signal may come where an exception is being handled, such as a queue's Empty
+    chained = err.count("During handling of the above exception")
+    assert err.count("Traceback") == 1 + chained
     two.have(0)  # they may be at it still
 
 
