@@ -41,7 +41,7 @@ def _windows(shape: Image, options: dict[str, Any]) -> list[int]:
 
 
 def miscomputed(policy: str, shape: Image, options: dict[str, Any]) -> bool:
-    """Whether TensorFlow computes other numbers in this convolution, or may.
+    """Tell whether TensorFlow computes other numbers in this convolution, or may.
 
     It does on processors with AVX-512, as
     findings/tensorflow-convolution-of-one-channel-avx512.sh shows. A model must not

@@ -186,7 +186,7 @@ def _compared(
 
 
 def _rounds_in_single(model: Any, x: list[np.ndarray], batch: int | None) -> bool:
-    """Whether Keras computes layers in float32 in float64, too, and each agrees."""
+    """Tell whether Keras has layers in float32 in float64, too, and each agrees."""
     report = verify.check(model, x if len(x) > 1 else x[0], batch_size=batch or 32)
     single = any(layer.in_single for layer in report.layers)
     return single and report.verdict is not verify.Verdict.FAIL

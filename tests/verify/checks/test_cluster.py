@@ -319,13 +319,12 @@ def test_ctrl_c_ends_the_client_without_a_word_from_dask(two):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
     assert process.stdout.readline() == "first\n"
+    time.sleep(1)  # Dask pickles what is left, where it may be handling an exception
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == -signal.SIGINT
     assert err.rstrip().endswith("KeyboardInterrupt")
-    # the signal may come where an exception is being handled, such as a queue's Empty
-    chained = err.count("During handling of the above exception")
-    assert err.count("Traceback") == 1 + chained
+    assert err.count("Traceback") == 1
     two.have(0)  # they may be at it still
 
 

@@ -174,7 +174,8 @@ def test_ids_outside_the_vocabulary_are_refused_with_their_rows(model, x, y, tmp
 
 
 def test_no_rows_are_refused(model, x, y):
-    with pytest.raises(DataError, match=r"with a row at least\. Received: .*\(0, 6\)"):
+    expected = r"shape \(batch, 6\), with a row at least\. Received: .*\(0, 6\)"
+    with pytest.raises(DataError, match=expected):
         compare_outputs(model, x[:0], y[:0])
 
 

@@ -156,7 +156,7 @@ def test_every_activation_is_of_one_form_and_every_platform_knows_all():
 
 
 def test_a_small_result_of_a_runtime_may_have_no_right_digit():
-    """As sigmoid of ONNX Runtime, and softplus where it is made of a logarithm."""
+    """Allow for ONNX Runtime's sigmoid, and for softplus made of a logarithm."""
     found = ActivationErrors(
         "here", {"sigmoid": 2.0, "softplus": 3.0}, absolute={"sigmoid": 5.0}
     )

@@ -233,7 +233,7 @@ def test_what_is_not_finite_in_16_bits_is_replaced(dtype, ends):
 @pytest.mark.keras
 @pytest.mark.parametrize("policy", ["float16", "mixed_float16"])
 def test_the_logarithm_of_silence_in_16_bits_is_that_of_a_rounded_constant(policy):
-    """In float16 1e-7 is 1.2e-7, and silence -7.97, not -8.06."""
+    """Round 1e-7 to 1.2e-7 in float16, so that silence is -7.97, not -8.06."""
     import keras
 
     layer = keras.layers.STFTSpectrogram(frame_length=4, frame_step=2, dtype=policy)
