@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fuzzing import images
 from fuzzing.__main__ import closing, entries, main
 from fuzzing.generator import Maker, program
 from support.thoroughness import many
 
+import verify
 from verify.forward.layers import REGISTRY
 
 SEED = 20
@@ -117,6 +119,20 @@ def test_only_convolutions_that_tensorflow_computes_wrongly_are_not_tried(monkey
         assert not images.miscomputed("float32", shape, options)
     monkeypatch.setattr(images, "BACKEND", "jax")
     assert not images.miscomputed("float32", (4, 3, 1), LEAVES_ONE_COLUMN)
+
+
+@pytest.mark.keras
+def test_max_pooling_of_nan_is_seen_and_that_of_numbers_is_not():
+    import keras
+    from fuzzing.trial import pools_nan
+
+    given = keras.Input((6, 2))
+    pooled = keras.layers.MaxPooling1D(2)(keras.ops.log(given))
+    net = verify.load(keras.Model(given, pooled))
+    x = np.random.default_rng(3).uniform(0.1, 2.0, size=(4, 6, 2))
+    assert not pools_nan(net, net.prepare(x))
+    x[2, 3, 1] = -1.0
+    assert pools_nan(net, net.prepare(x))
 
 
 def test_few_convolutions_are_others_for_what_tensorflow_computes_wrongly(monkeypatch):

@@ -27,6 +27,7 @@ from verify.console.progress import doing
 from verify.data.sources import Source
 from verify.forward.evaluable import Evaluable, Inputs
 from verify.forward.network import Network
+from verify.forward.trace import Trace
 from verify.model.arrays import Array
 from verify.model.graph import flatten
 from verify.tolerance.activation_errors import ActivationErrors
@@ -88,6 +89,10 @@ MAX_TRACED_ROWS, MAX_TRACED, MAX_TRACED_ROW = 128, 2**23, 2**27
 """Rows of a batch, and numbers of their forward pass, at most, of which traces are kept
 in both precisions: what is compared and what bounds are derived from are the same. The
 last is for a single row of few steps, whose bounds need its traces as a whole."""
+
+MAX_KEPT_TRACE = 2**21
+"""Numbers in the forward pass of the only batch, at most, whose trace is kept to the
+end, for what is said of its inputs."""
 
 LONG_STEPS = 1000
 """Steps from which a batch is as large as what its layers return may be: gates and
@@ -305,13 +310,23 @@ class Examiner:
     precision: NumberFormat | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # `rounding` holds copies of the model, which a worker makes itself.
-        return {key: v for key, v in vars(self).items() if key != "rounding"}
+        # They hold copies of the model, and numbers: a worker makes its own.
+        here = ("rounding", "_kept")
+        return {key: v for key, v in vars(self).items() if key not in here}
 
     @cached_property
     def rounding(self) -> Rounding:
         """Return the `Rounding` of the network, made once in each process."""
         return Rounding(self.net)
+
+    @cached_property
+    def _kept(self) -> list[Trace]:
+        return []
+
+    @property
+    def only_trace(self) -> Trace | None:
+        """Return the float64 trace of the only batch, once examined, if it is small."""
+        return self._kept[0] if self._kept else None
 
     @property
     def options(self) -> dict[str, str]:
@@ -345,7 +360,12 @@ class Examiner:
             and _steps(x) < LONG_STEPS
             and not self.net.batch_matters
         )
-        return traces_of(self.net, x) if large or self.keeps_traces(x.rows) else None
+        if not (large or self.keeps_traces(x.rows)):
+            return None
+        found = traces_of(self.net, x)
+        if self.plan.batches == 1 and x.rows * self.plan.numbers <= MAX_KEPT_TRACE:
+            self._kept[:] = [found.double]
+        return found
 
     def neighbour_rows(
         self, x: Evaluable, expected: Sequence[Array], theirs: Sequence[Array]

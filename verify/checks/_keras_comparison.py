@@ -167,21 +167,23 @@ class KerasComparison(RowComparison):
     anew: str = field(init=False, default="")
 
     def open(self, log: Callable[[str], None]) -> None:
-        """Load Keras, after NumPy has evaluated the first batch.
+        """Load Keras; for a file after NumPy has evaluated the first batch.
 
         This evaluation may look superfluous, because its outputs are not used. It is
         there for its errors. NumPy refuses inputs that do not fit, such as an id
         outside the vocabulary, and says why. Keras may fail without a reason or return
         numbers all the same, and it takes seconds to load. So Keras is not loaded for
         inputs that NumPy refuses. The outputs cannot be kept: the rules to compute by
-        are those of Keras's backend, which is known only once Keras is loaded.
+        are those of Keras's backend, which is known only once Keras is loaded. Of a
+        live model NumPy refuses the inputs later, when it evaluates all of them.
         """
         from verify import keras_bridge
 
         name = file_name(self.source)
         start, x = next(input_batches(self.net, self.source, self.plan))
-        with error_rows(start, x.rows, self.plan.rows, name):
-            self.net.flat(x, threads=self.threads, fast=True, of_rows=0)
+        if is_path(self.model):
+            with error_rows(start, x.rows, self.plan.rows, name):
+                self.net.flat(x, threads=self.threads, fast=True, of_rows=0)
 
         keras_bridge.require_keras()
         log("Loading Keras ...")
@@ -442,9 +444,11 @@ class KerasComparison(RowComparison):
 
     def _about_inputs(self, some: Inputs) -> list[str]:
         """Say what these inputs do not test, and what will be computed otherwise."""
+        rows = self.plan.rows
+        trace = self.examiner.only_trace if some.rows == rows else None
         return [
-            *input_notes(self.net, self.source, some, self.plan.rows),
-            *changes_on(self.net, some),
+            *input_notes(self.net, self.source, some, rows, trace),
+            *changes_on(self.net, some, trace),
             *export_warning(self.net.spec),
         ]
 

@@ -16,6 +16,7 @@ from verify.errors import DataError, printable
 from verify.forward.evaluable import Inputs
 from verify.forward.layers.core import padding_number
 from verify.forward.network import Network
+from verify.forward.trace import Trace
 from verify.mistakes.blind_spots import warnings
 from verify.model.arrays import Array, Shape
 from verify.model.dtypes import dtype_of, is_float
@@ -250,7 +251,9 @@ def negative_id_notes(net: Network, x: Inputs) -> list[str]:
     return found
 
 
-def input_notes(net: Network, source: Source, first: Inputs, rows: int) -> list[str]:
+def input_notes(
+    net: Network, source: Source, first: Inputs, rows: int, trace: Trace | None = None
+) -> list[str]:
     """Return what a report says of the inputs that were compared.
 
     Parameters
@@ -262,11 +265,13 @@ def input_notes(net: Network, source: Source, first: Inputs, rows: int) -> list[
         Their first rows, prepared.
     rows : int
         How many rows were compared.
+    trace : Trace, optional
+        Of `first` in float64, if it is known.
     """
     return [
         *fraction_notes(net, source, first.rows),
         *negative_id_notes(net, first),
-        *warnings(net, first, rows),
+        *warnings(net, first, rows, trace),
         *source.notes,
     ]
 

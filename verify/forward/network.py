@@ -75,12 +75,17 @@ class Network:
         """Return the same network by the rules of another version of Keras."""
         return Network(self.spec.by_version(rules), self.floatx)
 
-    def rule_effects(self, x: Inputs) -> dict[Rule | VersionRule, float]:
+    def rule_effects(
+        self, x: Inputs, by_reference: Sequence[Array] | None = None
+    ) -> dict[Rule | VersionRule, float]:
         """Return how much each rule of backend and version changes the outputs.
 
         Parameters
         ----------
         x : Inputs
+        by_reference : list of (batch, ...), optional
+            The outputs in float64 by the rules of the version `REFERENCE`, if they are
+            known.
 
         Returns
         -------
@@ -101,11 +106,16 @@ class Network:
         here = {"float64": outputs(self, "float64")}
         size = max((_size(y) for y in here["float64"]), default=1.0)
 
-        def effect(other: ModelSpec, dtype: str = "float64") -> float:
+        def effect(
+            other: ModelSpec,
+            dtype: str = "float64",
+            there: Sequence[Array] | None = None,
+        ) -> float:
             """Return how far the outputs move; 0 if rounding moves them as far."""
             if dtype not in here:
                 here[dtype] = outputs(self, dtype)
-            there = outputs(Network(other, self.floatx), dtype)
+            if there is None:
+                there = outputs(Network(other, self.floatx), dtype)
             with np.errstate(invalid="ignore"):
                 apart = max(
                     float(
@@ -124,7 +134,7 @@ class Network:
             if kind and effect(spec.following(rules - set(kind)), dtype):
                 for rule in (rule for rule in Rule if rule in kind):
                     found[rule] = effect(spec.following(rules - {rule}), dtype)
-        if later and (moved := effect(spec.by_version(REFERENCE))):
+        if later and (moved := effect(spec.by_version(REFERENCE), there=by_reference)):
             for one in (one for one in VersionRule if one in later):
                 others = later - {one}
                 found[one] = (

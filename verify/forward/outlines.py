@@ -125,8 +125,17 @@ def outline(shape: Sequence[int], value: Any) -> Outline:
     ValueError
         NumPy cannot have so large an array.
     """
-    one = np.asarray(value).reshape(())
-    return np.broadcast_to(one.copy(), tuple(shape)).view(Outline)
+    one = np.asarray(value).reshape(()).copy()
+    sizes = tuple(shape)
+    if any(size < 0 for size in sizes):
+        raise ValueError("negative dimensions are not allowed")
+    try:
+        # takes less time than numpy.broadcast_to
+        found = Outline(sizes, one.dtype, one, strides=(0,) * len(sizes))
+    except (ValueError, TypeError):  # a dtype without buffers, or too large a shape
+        return np.broadcast_to(one, sizes).view(Outline)
+    found.flags.writeable = False
+    return found
 
 
 def outline_of(value: Any) -> Any:
@@ -206,6 +215,17 @@ def _single(value: Any) -> Any:
     return value.view(np.ndarray)[(slice(0, 1),) * value.ndim]
 
 
+def _shape(value: Any) -> tuple[int, ...]:
+    """Return the shape; `numpy.shape` would ask an outline for a rule of its own."""
+    return value.shape if isinstance(value, np.ndarray) else np.shape(value)
+
+
+def _together(*values: Any) -> tuple[int, ...]:
+    """Return the shape that values have together."""
+    shapes = {_shape(value) for value in values} - {()}
+    return shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
+
+
 def _kept(inputs: Sequence[Any]) -> bool:
     """Return whether a result of bool is computed for real: an input is no constant."""
     arrays = [x for x in inputs if isinstance(x, np.ndarray)]
@@ -220,7 +240,7 @@ def _called(ufunc: np.ufunc, *inputs: Any, **options: Any) -> Any:
     if ufunc.signature is not None or _kept(inputs):
         return _NO_RULE
     where = options.pop("where", True)
-    shape = np.broadcast_shapes(*map(np.shape, (*inputs, where)))
+    shape = _together(*inputs, *(() if where is True else (where,)))
     found = ufunc(*map(_single, inputs), **options)
     if out is not None:
         return outline(out[0].shape, np.asarray(found).astype(out[0].dtype))
@@ -230,7 +250,7 @@ def _called(ufunc: np.ufunc, *inputs: Any, **options: Any) -> Any:
 
 
 def _matmul(a: Any, b: Any) -> Outline:
-    x, y = np.shape(a), np.shape(b)
+    x, y = _shape(a), _shape(b)
     if len(x) < 1 or len(y) < 1 or x[-1] != y[-2 if len(y) > 1 else 0]:
         raise ValueError("matmul")
     front = np.broadcast_shapes(x[:-2], y[:-2])
@@ -310,7 +330,7 @@ def _reduction(name: str) -> Callable[..., Any]:
 def _where(condition: Any, *branches: Any) -> Any:
     if len(branches) != 2 or _kept([condition, *branches]):
         return _NO_RULE
-    shape = np.broadcast_shapes(*map(np.shape, (condition, *branches)))
+    shape = _together(condition, *branches)
     chosen = np.where(*map(_single, (condition, *branches)))
     return outline(shape, _one(chosen))
 

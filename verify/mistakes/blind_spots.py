@@ -19,6 +19,7 @@ from verify.forward.evaluable import Inputs
 from verify.forward.evaluate import LayerTrace
 from verify.forward.layers import REGISTRY
 from verify.forward.network import Network
+from verify.forward.trace import Trace
 from verify.mistakes.catalogue import Mutant
 from verify.mistakes.catalogue.categories import LOOKUPS
 from verify.mistakes.catalogue.masks import has_masks
@@ -87,17 +88,21 @@ def _related(one: str, other: str) -> bool:
     return one.startswith(other) or other.startswith(one)
 
 
-def warnings(net: Network, x: Inputs, rows: int) -> list[str]:
+def warnings(
+    net: Network, x: Inputs, rows: int, trace: Trace | None = None
+) -> list[str]:
     """Return sentences that each name what is hidden and by what.
 
     Parameters
     ----------
-    net, x, rows : as for `blind_spots`
+    net, x, rows, trace : as for `blind_spots`
     """
-    return [spot.sentence for spot in blind_spots(net, x, rows) if spot.warns]
+    return [spot.sentence for spot in blind_spots(net, x, rows, trace) if spot.warns]
 
 
-def blind_spots(net: Network, x: Inputs, rows: int) -> list[BlindSpot]:
+def blind_spots(
+    net: Network, x: Inputs, rows: int, trace: Trace | None = None
+) -> list[BlindSpot]:
     """Return what hides mistakes in this model on these inputs.
 
     Parameters
@@ -107,9 +112,11 @@ def blind_spots(net: Network, x: Inputs, rows: int) -> list[BlindSpot]:
         Prepared inputs; the model is evaluated on them to see its gates and masks.
     rows : int
         How many rows there are in all, of which `x` may be a part.
+    trace : Trace, optional
+        Of `x` in float64, if it is known.
     """
     found = [*_of_rows(rows, net.spec.batch_size), *_of_training_calls(net.spec.root)]
-    trace = net.trace(x, dtype="float64")
+    trace = trace or net.trace(x, dtype="float64")
     given, masked = _paths_with_states(net.spec, rows), has_masks(net.spec)
     if masked:
         found += _of_lost_masks(net, x, trace, rows)

@@ -9,7 +9,9 @@ from verify.errors import VerifyError, join_and
 from verify.forward.evaluable import Inputs
 from verify.forward.layers import REGISTRY
 from verify.forward.network import Network
+from verify.forward.trace import Trace
 from verify.mistakes.catalogue.mask_flow import MaskFlow, Use
+from verify.model.graph import flatten
 from verify.model.spec import ModelSpec
 from verify.model.versions import (
     REFERENCE,
@@ -65,14 +67,18 @@ def changes_to_come(spec: ModelSpec) -> list[str]:
     return notes
 
 
-def changes_on(net: Network, x: Inputs) -> list[str]:
+def changes_on(net: Network, x: Inputs, trace: Trace | None = None) -> list[str]:
     """Return, for each later version, what it computes otherwise on these inputs.
 
     Parameters
     ----------
     net : Network
     x : Inputs
+    trace : Trace, optional
+        Of `x` in float64 by the rules of `net`, if it is known.
     """
+    by_reference = net.spec.root.version_rules == REFERENCE
+    known = flatten(trace.output) if trace is not None and by_reference else None
     notes = []
     for version, later in _later_versions(net.spec):
         met = _rules_met(net.spec, later)
@@ -81,7 +87,7 @@ def changes_on(net: Network, x: Inputs) -> list[str]:
         own = net.spec.root.version_rules
         later = net.spec.by_version(VERSIONS[version] & (own | met))
         try:
-            effects = Network(later, net.floatx).rule_effects(x)
+            effects = Network(later, net.floatx).rule_effects(x, known)
         except VerifyError as error:
             notes.append(f"{_named(version)} will not compute this model: {error}")
             continue

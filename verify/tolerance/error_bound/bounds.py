@@ -371,8 +371,9 @@ def output_bounds(
         NaN for an element that has no bound.
     """
     windows = LongBounds(
-        net, x, activation_errors, STANDARD_DEVIATIONS, MAX_LINEAR_DEVIATION
-    )
+        net, x, activation_errors, STANDARD_DEVIATIONS, MAX_LINEAR_DEVIATION,
+        trace=None if traces is None else traces.single,
+    )  # fmt: skip
     if not net.stateful and windows.applies(differences, work):
         return windows.bounds(differences)
     # A stateful model passes its states on from one batch to the next.
@@ -425,8 +426,9 @@ def call_bounds(
         Of the call, if they are known.
     """
     windows = LongBounds(
-        net, call, activation_errors, STANDARD_DEVIATIONS, MAX_LINEAR_DEVIATION
-    )
+        net, call, activation_errors, STANDARD_DEVIATIONS, MAX_LINEAR_DEVIATION,
+        trace=None if traces is None else traces.single,
+    )  # fmt: skip
     if windows.applies(differences, MAX_LAYER_ADJOINTS):
         return windows.bounds(differences)
     rows = len(differences[0])

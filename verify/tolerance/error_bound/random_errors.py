@@ -192,7 +192,10 @@ class RandomErrors:
         uniform = self._random.random(shape, dtype=np.float32)
         uniform -= np.float32(0.5)
         uniform *= np.float32(np.pi)
-        return np.tan(uniform, out=uniform)
+        below = np.cos(uniform)  # NumPy's float32 tan takes twice as long
+        np.sin(uniform, out=uniform)
+        uniform /= below
+        return uniform
 
     def normal(self, shape: tuple[int, ...]) -> Array:
         """Return numbers of the normal distribution, with a deviation of 1."""

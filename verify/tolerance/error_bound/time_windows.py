@@ -92,6 +92,8 @@ class LongBounds:
     max_deviation : float
         A row has no bound if float32 deviates from float64 by a larger share of any
         value.
+    trace : Trace, optional
+        Of `x`, if it is known.
     """
 
     net: Network
@@ -99,6 +101,7 @@ class LongBounds:
     activation_errors: ActivationErrors
     standard_deviations: float
     max_deviation: float
+    trace: Trace | None = None
 
     @cached_property
     def _outline(self) -> Trace:
@@ -117,7 +120,7 @@ class LongBounds:
         adjoints : float
             That may be computed in sweeps.
         """
-        if loop_steps(self._outline) < LONG_LOOPS:
+        if loop_steps(self.trace or self._outline) < LONG_LOOPS:
             return False
         outputs = sum(y.size for y in differences)
         numbers = self._numbers()
