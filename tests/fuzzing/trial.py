@@ -29,6 +29,9 @@ FILES = (".keras", ".h5", ".weights.h5")
 DIFFERS = "backend differs"
 AGREEING = ("agrees", DIFFERS)
 
+MERGED_APART = 1e-5
+"""Greatest difference that rounding to float32 may make of one layer's weights."""
+
 MAX_POOLING = ("MaxPooling1D", "MaxPooling2D", "MaxPooling3D")
 
 CHECKED = 5
@@ -171,6 +174,9 @@ def _compared(
                 return Outcome("keras cannot", 0.0, "TensorFlow's maximum of NaN")
             rounds = found <= 1000 * Rounding(net).amplified(inputs)
             rounds = rounds or _rounds_in_single(model, x, program.batch_size)
+            rounds = rounds or (
+                source == ".h5" and _merges_lora(model) and found < SINGLE
+            )
             kind = "amplifies" if rounds else "FAILS"
             return Outcome(kind, found, f"{source}: differs by {found:.2g}")
         fast = net.flat(inputs, dtype="float64", fast=True)
@@ -198,6 +204,15 @@ def pools_nan(net: verify.Network, x: Any) -> bool:
         for value in flatten(call.input)
     )
     return any(np.isnan(value).any() for value in pooled)
+
+
+def _merges_lora(model: Any) -> bool:
+    """Tell whether `.h5` files have matrices of LoRA, which Keras keeps in float32.
+
+    NumPy multiplies them there, and Keras here.
+    """
+    layers = model._flatten_layers()
+    return any(getattr(layer, "lora_enabled", False) for layer in layers)
 
 
 def _rounds_in_single(model: Any, x: list[np.ndarray], batch: int | None) -> bool:
