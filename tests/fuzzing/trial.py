@@ -175,7 +175,7 @@ def _compared(
             rounds = found <= 1000 * Rounding(net).amplified(inputs)
             rounds = rounds or _rounds_in_single(model, x, program.batch_size)
             rounds = rounds or (
-                source == ".h5" and _merges_lora(model) and found < SINGLE
+                source == ".h5" and _merges_lora(model) and found < MERGED_APART
             )
             kind = "amplifies" if rounds else "FAILS"
             return Outcome(kind, found, f"{source}: differs by {found:.2g}")
