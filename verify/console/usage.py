@@ -170,7 +170,11 @@ def _no_such_option(
         first = [option for option in own if option.startswith(long)]
         if 0 < len(first) <= MOST:
             return shown, f"Did you mean {' or '.join(first)}?"
-    return shown, _elsewhere(long, context)
+    elsewhere = _elsewhere(long, context)
+    arguments = (p for p in command.params if isinstance(p, click.Argument))
+    if not elsewhere and any(p.metavar == "TEXT..." for p in arguments):
+        return shown, f"If it is a text, put -- before it: -- {shown}"
+    return shown, elsewhere
 
 
 def _elsewhere(option: str, context: click.Context) -> str:

@@ -46,6 +46,10 @@ BYTE, WORD = 127, 32767
 """Greatest whole numbers of int8 and int16."""
 
 
+OTHERWISE_FIXED = r"(?:ap_)?fixed[^\w-]*(\d{1,2})[^\w-]+(\d{1,2})[^\w-]*"
+"""What ``fixed<W,I>`` is mistaken for: with other brackets, signs or spaces."""
+
+
 @dataclass(frozen=True)
 class NumberFormat:
     """Hold how a number format rounds.
@@ -94,6 +98,9 @@ class NumberFormat:
         bits, whole = map(int, found.groups()) if found else (0, 0)
         if not 1 <= whole <= bits <= MAX_BITS:
             near = did_you_mean(f"{name}", (*HALF_DTYPES, "int8"))
+            parts = re.fullmatch(OTHERWISE_FIXED, f"{name}", re.ASCII)
+            if parts and 1 <= int(parts[2]) <= int(parts[1]) <= MAX_BITS:
+                near = f"Did you mean fixed<{parts[1]},{parts[2]}>? "
             raise DataError(
                 f"precision: expected {GRAMMAR}. {near}Received: {printable(name, 60)}"
             )

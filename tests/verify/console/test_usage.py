@@ -81,6 +81,12 @@ def test_a_dash_that_belongs_to_a_value_is_left_alone(capsys):
     assert "No such option '-epochs'" in line
 
 
+def test_a_text_that_begins_with_a_dash_is_put_behind_two(capsys):
+    line = said(capsys, "rnn-recipe", "predict", "run", "-good")
+    assert "If it is a text, put -- before it: -- -good." in line
+    assert "If it is a text" not in said(capsys, "rnn-recipe", "run", "-good")
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_what_is_said_of_other_words_names_commands_that_there_are(program):
     module = PROGRAMS[program]

@@ -46,6 +46,21 @@ def test_any_other_name_is_refused_in_one_line(name):
     assert "\x1b" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "name", ["fixed(16,6)", "fixed<16, 6>", "ap_fixed<16,6>", "fixed 16 6", "fixed16,6"]
+)
+def test_other_spellings_of_fixed_are_understood_and_corrected(name):
+    with pytest.raises(DataError, match=r"Did you mean fixed<16,6>\? Received: "):
+        NumberFormat.read(name)
+
+
+@pytest.mark.parametrize("name", ["fixed<6,16>", "fixed<16,-6>", "fixed<65,6>"])
+def test_no_format_is_proposed_that_there_is_not(name):
+    with pytest.raises(DataError) as refused:
+        NumberFormat.read(name)
+    assert "Did you mean fixed" not in str(refused.value)
+
+
 @pytest.mark.parametrize("name", FORMATS)
 @given(st.lists(finite, min_size=1, max_size=20))
 def test_no_number_is_rounded_by_more_than_the_error_and_none_twice(name, values):

@@ -250,7 +250,7 @@ def find_framework(name: str) -> Framework:
     wanted = str(name).strip().lower()
     if wanted in known:
         return known[wanted]
-    near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.7)
     hint = f"Did you mean {known[near[0]].name}? " if near else ""
     raise UnsupportedError(
         f"expected a framework. {hint}Received: {printable(name, 60) or 'nothing'}; "
