@@ -63,14 +63,14 @@ length 0 | `findings/length-zero-loses-initial-state.sh` |
 right | `findings/keras-litert-order.sh` |
 | OpenVINO 2026.4.1 | refuses the LSTM and GRU files of Keras on OpenVINO for more \
 than one row, which declare any number | `findings/keras-openvino-open-batch.sh` |
-| ONNX Runtime 1.32.0, OpenVINO 2026.4.1 | LSTM with `clip`: bound the pre-activations, \
+| ONNX Runtime 1.32.0, OpenVINO 2026.4.1 | LSTM with `clip`: bound the gates' inputs, \
 but not the cell state before tanh, which the specification bounds too | \
 `findings/onnx-lstm-clip-spares-cell-state.sh` |
 | ONNX Runtime 1.32.0 | recurrent ThresholdedRelu, Affine and ScaledTanh without \
 `activation_alpha`: the threshold is 0, not 1; the other two return zeros | \
 `findings/onnxruntime-recurrent-activation-defaults.sh` |
 | OpenVINO 2026.4.1 | reads LSTM and GRU with HardSigmoid, LeakyRelu or Elu, and \
-cannot compile them | `findings/openvino-reads-recurrent-activations-it-cannot-compile.sh` |
+cannot compile them | `findings/openvino-reads-activations-it-cannot-compile.sh` |
 """
 """What no exporter is to blame for."""
 
