@@ -300,6 +300,7 @@ def _activations(
 ) -> None:
     """Set the default of the version that wrote the file, and say so."""
     old = version is not None and re.match(r"1\.|2\.[0-2]\b", version) is not None
+    set_so = False
     for part in parts:
         options = part.recurrent
         kind = part.options.get("layer", {}).get("class_name", part.class_name)
@@ -311,9 +312,12 @@ def _activations(
         options["activation"] = "tanh"
         if kind != "SimpleRNN":
             options["recurrent_activation"] = "hard_sigmoid" if old else "sigmoid"
-    if old:
+            set_so = old
+    if set_so:
+        either = version == "2.2.4-tf"  # that of TensorFlow 1.13 to 2.1
         questions.append(
             f"recurrent_activation is hard_sigmoid, the default of Keras {version}"
+            + (" in TensorFlow 1; in TensorFlow 2 it is sigmoid" if either else "")
         )
 
 

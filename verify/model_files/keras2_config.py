@@ -146,8 +146,7 @@ def upgrade_config(
         raise UnsupportedError(
             f"expected semantics {join_and(SEMANTICS)}. Received: {semantics}"
         )
-    masked = semantics == KERAS2 and _makes_masks(config)
-    upgrader = ConfigUpgrader(semantics, partial, masked)
+    upgrader = ConfigUpgrader(semantics, partial, _makes_masks(config))
     upgraded = upgrader.model(plain(config))
     return UpgradedConfig(upgraded, tuple(dict.fromkeys(upgrader.notes)), True)
 
@@ -183,6 +182,7 @@ class ConfigUpgrader:
             layers = [self.with_calls(layer, layers) for layer in layers]
             config, layers, notes = expand_operations(config, layers)
             self.notes += notes
+        layers = [_with_float_embeddings(layer) for layer in layers]
         functional = class_name == "Functional"
         package = str(entry.get("module") or "keras").split(".")[0]
         custom = package not in ("keras", "tf_keras", "tensorflow") or ">" in str(
@@ -260,7 +260,9 @@ class ConfigUpgrader:
             )
         module = entry.get("module") or _default_module(entry, config)
         operation = holds_operations(module)
-        if self.masked and class_name in MERGING_CLASSES and not operation:
+        keras2 = self.semantics == KERAS2
+        merges = class_name in MERGING_CLASSES and not operation
+        if self.masked and keras2 and merges:
             config["keras2_masks"] = True
             self.notes.append(
                 f"{where} masks a step that is masked in any of its inputs, and does "
@@ -297,6 +299,8 @@ class ConfigUpgrader:
                 config[option] = self.layer(config[option])
         if isinstance(config.get("cells"), list):
             config["cells"] = [self.layer(cell) for cell in config["cells"]]
+        if isinstance(config.get("layer"), Mapping):
+            config["layer"] = _with_float_embeddings(config["layer"])
         modern = {"registered_name": None, **entry}
         modern.setdefault("module", _default_module(entry, config))
         return {**modern, "class_name": class_name, "config": config}
@@ -366,12 +370,17 @@ class ConfigUpgrader:
             return entry  # its arguments mean what the function makes of them
         classes = _class_names(layers)
         name = entry.get("name", entry["config"].get("name"))
-        calls = [self._call(name, entry["class_name"], node, classes) for node in nodes]
+        calls = [self._call(name, entry, node, classes) for node in nodes]
         return {**entry, "name": name, "inbound_nodes": calls}
 
     def _call(
-        self, name: str, class_name: str, node: list[Any], classes: Mapping[str, str]
+        self,
+        name: str,
+        entry: Mapping[str, Any],
+        node: list[Any],
+        classes: Mapping[str, str],
     ) -> dict[str, Any]:
+        class_name = entry["class_name"]
         if node and isinstance(node[0], str):
             node = [node]
         tensors: list[Any] = []
@@ -387,7 +396,10 @@ class ConfigUpgrader:
         if class_name in RECURRENT_CLASSES and len(tensors) > 1:
             kwargs["initial_state"] = tensors[1:]
             tensors = tensors[:1]
-        if kwargs.get("initial_state") is not None and kwargs.get("mask") is None:
+        if isinstance(kwargs.get("initial_state"), list):
+            kwargs["initial_state"] = _by_cell(entry, kwargs["initial_state"])
+        given = kwargs.get("initial_state") is not None
+        if self.masked and given and kwargs.get("mask") is None:
             self._mask_with_states(name, class_name, tensors[0], kwargs)
         first = tensors[0] if len(tensors) == 1 else tensors
         return {"args": [first], "kwargs": kwargs}
@@ -406,6 +418,44 @@ class ConfigUpgrader:
             f"{_keras_name(self.semantics)}; "
             f"{_other_meaning(self.semantics, theirs)}"
         )
+
+
+def _with_float_embeddings(entry: Any) -> Any:
+    """Return a layer without the dtype of its ids, which Keras 2.0 wrote as its own."""
+    if isinstance(entry, Mapping) and entry.get("class_name") == "Embedding":
+        config = entry.get("config")
+        if isinstance(config, Mapping) and config.get("dtype") in ("int32", "int64"):
+            return {**entry, "config": {**config, "dtype": "float32"}}
+    return entry
+
+
+def _by_cell(entry: Mapping[str, Any], states: list[Any]) -> list[Any]:
+    """Return the states of stacked cells in a list for each cell, as Keras 3 does."""
+    config = entry.get("config")
+    config = config if isinstance(config, Mapping) else {}
+    halves = [states]
+    if entry["class_name"] == "Bidirectional" and isinstance(
+        config.get("layer"), Mapping
+    ):
+        middle = len(states) // 2
+        halves = [states[:middle], states[middle:]]
+        config = config["layer"].get("config", {})
+    cell = config.get("cell")
+    if not isinstance(cell, Mapping) or cell.get("class_name") != "StackedRNNCells":
+        return states
+    counts = [
+        2 if isinstance(inner, Mapping) and inner.get("class_name") == "LSTMCell" else 1
+        for inner in cell.get("config", {}).get("cells", [])
+    ]
+    if any(len(half) != sum(counts) for half in halves):
+        return states  # given cell by cell, or refused by the reader
+    found: list[Any] = []
+    for half in halves:
+        rest = iter(half)
+        for count in counts:
+            own = [next(rest) for _ in range(count)]
+            found.append(own if count > 1 else own[0])
+    return found
 
 
 def _policy_of(value: Any) -> Any:

@@ -146,7 +146,9 @@ def _layer(layer: LayerSpec, path: str, calls: int) -> list[str]:
         head += f", {layer.policy}"
     lines = [head]
     if layer.parameters:
-        lines.append(f"  parameters : {kind.formula(layer)} = {layer.parameters:,}")
+        formula, total = kind.formula(layer), f"{layer.parameters:,}"
+        worked = total if formula == total else f"{formula} = {total}"
+        lines.append(f"  parameters : {worked}")
     for key, value in layer.weights.items():
         lines.append(f"  {key:<17}{shape_text(value.shape)}")
     return lines + [f"  {note}" for note in kind.notes(layer)]

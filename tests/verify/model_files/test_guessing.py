@@ -172,6 +172,24 @@ def test_the_gates_have_the_activation_of_the_version(tmp_path, version, old):
     assert ("hard_sigmoid" in asks) == old
 
 
+def test_a_version_of_two_defaults_is_named_with_both(tmp_path):
+    """TensorFlow 1.13 to 2.1 all wrote 2.2.4-tf."""
+    path = legacy(tmp_path / "w.h5", {"lstm_1": rnn(4, 3, 4)}, "2.2.4-tf")
+    _, asks, _ = guessed(path)
+    assert "hard_sigmoid, the default of Keras 2.2.4-tf in TensorFlow 1; in" in asks
+    assert "TensorFlow 2 it is sigmoid" in asks
+
+
+@pytest.mark.parametrize(
+    "arrays", [rnn(1, 3, 4), rnn(4, 3, 4, bias=(32,))], ids=["SimpleRNN", "CuDNNLSTM"]
+)
+def test_layers_without_a_recurrent_activation_raise_no_question_of_it(
+    tmp_path, arrays
+):
+    _, asks, _ = guessed(legacy(tmp_path / "w.h5", {"a": arrays}, "2.2.4"))
+    assert "recurrent_activation" not in asks
+
+
 STACK = {
     "bidirectional/forward_layer/cell": [(3, 16), (4, 16), (16,)],
     "bidirectional/backward_layer/cell": [(3, 16), (4, 16), (16,)],

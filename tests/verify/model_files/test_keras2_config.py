@@ -370,3 +370,92 @@ def test_what_this_keras_does_not_know_is_left_out_of_a_rebuilt_model(tmp_path):
     report = verify.check(path)
     assert report.verdict is verify.Verdict.PASS
     assert report.facts["keras model"].startswith("rebuilt")
+
+
+def cells_given_states(path, around=False):
+    """A Functional file of Keras 2.3 whose stacked cells are given states in a row."""
+    cells = [
+        old_layer("LSTMCell", "one", units=4, recurrent_activation="sigmoid"),
+        old_layer("GRUCell", "two", units=3, reset_after=False),
+    ]
+    stack = old_layer("StackedRNNCells", "cells", cells=cells)
+    loop = old_layer("RNN", "loop", cell=stack, return_sequences=True)
+    if around:
+        loop = old_layer("Bidirectional", "loop", layer=loop, merge_mode="concat")
+    shapes = {"x": [None, 6, 2]}
+    for half in ("f", "b")[: 1 + around]:
+        shapes |= {f"{half}{k}": [None, units] for k, units in enumerate((4, 4, 3))}
+    inputs = [
+        old_layer("InputLayer", name, batch_input_shape=shape, dtype="float32")
+        | {"name": name, "inbound_nodes": []}
+        for name, shape in shapes.items()
+    ]
+    called = [[name, 0, 0, {}] for name in shapes]
+    last = old_layer("Dense", "last", units=2)
+    layers = [
+        *inputs,
+        loop | {"name": "loop", "inbound_nodes": [called]},
+        last | {"name": "last", "inbound_nodes": [[["loop", 0, 0, {}]]]},
+    ]
+    config = {
+        "name": "model",
+        "layers": layers,
+        "input_layers": [[name, 0, 0] for name in shapes],
+        "output_layers": [["last", 0, 0]],
+    }
+    of_cells = [(2, 16), (4, 16), (16,), (4, 9), (3, 9), (9,)] * (1 + around)
+    arrays = random_weights([*of_cells, (3 + 3 * around, 2), (2,)], 0)
+    return old_file(
+        path,
+        {"class_name": "Model", "config": config},
+        {"loop": arrays[: len(of_cells)], "last": arrays[len(of_cells) :]},
+        "2.3.1",
+    )
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("around", [False, True], ids=["RNN", "Bidirectional"])
+def test_states_given_to_stacked_cells_reach_each_cell(tmp_path, around):
+    """Keras 3 takes a list for each cell, Keras 2 all states in one list."""
+    path = cells_given_states(tmp_path / "old.h5", around)
+    report = verify.check(path)
+    assert report.verdict is verify.Verdict.PASS, str(report)
+    net = verify.load(path)
+    rng = np.random.default_rng(0)
+    x = {
+        layer.name: rng.normal(size=(3, *layer.options["batch_shape"][1:]))
+        for layer in net.spec.root.sublayers.values()
+        if layer.class_name == "InputLayer"
+    }
+    right = net.predict(x)
+    for a, b in [("f0", "f1")] + [("b0", "b1")] * around:
+        swapped = x | {a: x[b], b: x[a]}
+        assert np.abs(net.predict(swapped) - right).max() > 1e-3
+
+
+def test_masks_are_not_spoken_of_where_no_layer_makes_one(tmp_path):
+    notes = verify.load(cells_given_states(tmp_path / "old.h5")).spec.notes
+    assert not any("mask" in note for note in notes)
+    assert any("mask" in note for note in verify.load(FILES / "seq2seq.h5").spec.notes)
+
+
+@pytest.mark.keras
+def test_the_dtype_of_ids_is_not_that_of_an_embedding(tmp_path):
+    """Keras 2.0.2 wrote int32, the dtype of the ids, as that of the layer."""
+    ids = {"dtype": "int32", "batch_input_shape": [None, 6], "input_length": 6}
+    config = [
+        old_layer(
+            "Embedding", "embedding", input_dim=9, output_dim=3, mask_zero=False, **ids
+        ),
+        old_layer("LSTM", "lstm", units=4),
+    ]
+    arrays = random_weights([(9, 3), (3, 16), (4, 16), (16,)], 0)
+    path = old_file(
+        tmp_path / "old.h5",
+        {"class_name": "Sequential", "config": config},
+        {"embedding": arrays[:1], "lstm": arrays[1:]},
+        "2.0.2",
+    )
+    layers = verify.load(path).spec.root.sublayers
+    assert layers["embedding_input"].options["dtype"] == "int32"
+    assert verify.check(path).verdict is verify.Verdict.PASS

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.nets import lstm_file
+from support.nets import FunctionalNet, layer, lstm_file
 
 import verify
 from verify.forward.network import Network
@@ -84,3 +84,19 @@ def test_weights_that_are_no_numbers_are_noted(tmp_path):
     broken = net.spec.with_layer(replace(net.spec["lstm"], weights=weights))
     said = verify.describe(Network(broken))
     assert "note: Layer 'lstm' (LSTM): expected finite weights. Received: 3 NaN" in said
+
+
+@pytest.mark.parametrize(
+    ("units", "sum_of_all", "steps"),
+    [((4,), "112", "one cell"), ((4, 3), "112 + 96 = 208", "2 cells in turn")],
+)
+def test_a_sum_of_one_number_is_said_once(units, sum_of_all, steps):
+    cells = [layer("LSTMCell", f"cell_{k}", units=n) for k, n in enumerate(units)]
+    stack = layer("StackedRNNCells", "cells", cells=cells)
+    net = FunctionalNet()
+    x = net.input("x", None, 5, 2)
+    states = net.call(layer("RNN", "loop", cell=stack), x, features=2)
+    said = verify.describe(Network(net.spec(states[0])))
+    of_cells = said.partition("= cells (StackedRNNCells)\n")[2]
+    assert of_cells.startswith(f"  parameters : {sum_of_all}\n")
+    assert f"each step runs {steps}" in of_cells

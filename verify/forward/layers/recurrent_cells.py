@@ -290,6 +290,8 @@ class StackedRNNCells(Cell):
 
     def equations(self, layer: LayerSpec) -> list[str]:
         count = len(layer.sublayers)
+        if count == 1:
+            return ["each step runs one cell"]
         return [f"each step runs {count} cells in turn, one on the output of the other"]
 
     def names(self, layer: LayerSpec) -> tuple[str, ...]:
