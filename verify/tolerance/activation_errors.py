@@ -165,8 +165,8 @@ KNOWN_PLATFORMS: Mapping[str, ActivationErrors] = MappingProxyType(
         )
     }
 )  # fmt: skip
-"""Name of a platform -> the greatest that ``benchmarks.activation_errors`` printed there,
-on an Intel processor with AVX-512 and on one of AMD that has no more than AVX2, whose
+"""Name of a platform -> the greatest that ``benchmarks.activation_errors`` printed, on
+an Intel processor with AVX-512 and on one of AMD that has no more than AVX2, whose
 kernels are others: with AVX-512 TensorFlow's silu has 1.9."""
 
 
