@@ -27,6 +27,7 @@ from verify.checks._verdict import (
     ANEW,
     KEPT_FROM_BEFORE,
     NUMERICS_DIFFER,
+    OLD_COPIES,
     OPEN_STEPS,
     backend_notes,
     beyond_noise,
@@ -331,7 +332,7 @@ class KerasComparison(RowComparison):
         proof = proof_by_layers(proof, layers)
         verdict, reason = judge(self.examiner.rounding, some, result, proof, layers)
         if reason == NUMERICS_DIFFER and self._agrees_anew(some):
-            reason = f"{ANEW}: {self._open_steps() or KEPT_FROM_BEFORE}"
+            reason = f"{ANEW}: {self._why_not_this_one()}"
         chunks: TimeChunks | None = None
         amplified: tuple[float, float] | None = None
         comparable = layers and result.finite and not result.undefined
@@ -421,6 +422,14 @@ class KerasComparison(RowComparison):
             return False
         again = examine(Batch(0, some, theirs, None), examiner=self.examiner)
         return again.numerics.matches
+
+    def _why_not_this_one(self) -> str:
+        """Say what predict of a live model does that that of a copy does not."""
+        from verify import keras_bridge
+
+        if name := keras_bridge.layer_with_old_copies(self.keras.model):
+            return OLD_COPIES.format(layer=f"Layer '{name}' (Normalization)")
+        return self._open_steps() or KEPT_FROM_BEFORE
 
     def _open_steps(self) -> str:
         """Say which layer computes wrong steps after inputs of several lengths."""

@@ -39,7 +39,13 @@ ANEW = (
     "not that of this one"
 )
 KEPT_FROM_BEFORE = (
-    "it has been compiled for inputs of another shape, or before the model was changed"
+    "it has been compiled for inputs of another shape, or before the model was "
+    "changed; model.make_predict_function(force=True) compiles it anew"
+)
+OLD_COPIES = (
+    "{layer} computes with the mean and variance from before set_weights, and a copy "
+    "with those that are saved: call its finalize_state(), then "
+    "model.make_predict_function(force=True), or save and load the model"
 )
 """Reasons that several verdicts share."""
 

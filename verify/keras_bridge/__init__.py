@@ -8,7 +8,11 @@ from verify.keras_bridge.activation_errors import (
     current_platform,
     measured_activation_errors,
 )
-from verify.keras_bridge.building import load_model, rebuild
+from verify.keras_bridge.building import (
+    layer_with_old_copies,
+    load_model,
+    rebuild,
+)
 from verify.keras_bridge.chunking import (
     EVERY_STEP,
     predicted_calls,
@@ -48,6 +52,7 @@ __all__ = [
     "import_keras",
     "inner_layer",
     "keras_gradients",
+    "layer_with_old_copies",
     "litert_file",
     "load_model",
     "measured_activation_errors",

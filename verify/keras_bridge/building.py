@@ -9,6 +9,8 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from verify.data.file_kinds import HDF5, KERAS, file_kind
 from verify.errors import KerasCannotRun, VerifyError, printable
 from verify.forward.layers import REGISTRY
@@ -184,6 +186,23 @@ def refresh_weight_copies(model: Any) -> None:
     for layer in private.layers_inside(model):
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
+
+
+def layer_with_old_copies(model: Any) -> str:
+    """Return the name of a Normalization that computes with numbers of before, or "".
+
+    It computes with copies of its weights, which ``set_weights`` leaves as they were.
+    """
+    to_numpy = import_keras().ops.convert_to_numpy
+    for layer in private.layers_inside(model):
+        for name in ("mean", "variance"):
+            held, weight = (getattr(layer, x, None) for x in (name, f"adapt_{name}"))
+            if held is None or weight is None:
+                continue
+            held, weight = to_numpy(held).ravel(), to_numpy(weight).ravel()
+            if not np.array_equal(weight.astype(held.dtype), held):
+                return str(layer.name)
+    return ""
 
 
 TRAINING_SUFFIXES = ("_initializer", "_regularizer", "_constraint")

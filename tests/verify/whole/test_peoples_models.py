@@ -251,6 +251,30 @@ def test_a_predict_that_keeps_what_was_compiled_before_is_told_from_a_wrong_form
     assert "copy" not in report.reason
 
 
+def test_a_normalization_that_keeps_its_numbers_after_set_weights_is_named():
+    import keras
+    from keras import layers
+
+    def made():
+        return keras.Sequential([sequence(), layers.Normalization(), layers.GRU(3)])
+
+    x, adapted, model = floats(9, 6, 4), made(), made()
+    adapted.layers[0].adapt(3 * x + 1)
+    weights = [floats(*w.shape) for w in model.layers[1].get_weights()]
+    model.set_weights([*adapted.layers[0].get_weights(), *weights])
+    report = verify.check(model, x)
+    assert report.verdict is Verdict.FAIL
+    name = model.layers[0].name
+    assert f"Layer '{name}' (Normalization) computes with the mean" in report.reason
+    model.layers[0].finalize_state()
+    report = verify.check(model, x)  # what predict has compiled holds the old numbers
+    assert report.verdict is Verdict.FAIL
+    assert "make_predict_function(force=True)" in report.reason
+    assert "Normalization" not in report.reason
+    model.make_predict_function(force=True)
+    passes(model, x)
+
+
 def test_a_function_of_keras_ops_as_an_activation():
     import keras
     from keras import layers, ops
