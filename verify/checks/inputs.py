@@ -220,11 +220,12 @@ def fraction_notes(net: Network, source: Source, rows: int) -> list[str]:
     return found
 
 
-def negative_id_notes(net: Network, x: Inputs) -> list[str]:
-    """Return a sentence for each Embedding that is given ids below 0.
+def embedding_notes(net: Network, x: Inputs) -> list[str]:
+    """Return a sentence for each Embedding given ids below 0, or with fractions.
 
-    Keras counts them from the end of the table on every backend, without a word; where
-    -1 was meant as padding, the last word is read instead.
+    Keras counts from the end of the table on every backend, without a word; where -1
+    was meant as padding, the last word is read instead. Fractions, which an input of
+    floats lets through, it cuts off.
 
     Parameters
     ----------
@@ -240,14 +241,24 @@ def negative_id_notes(net: Network, x: Inputs) -> list[str]:
         layer = root.sublayers[node.layer]
         first = next(iter(flatten(list(node.args))), None)
         ids = by_name.get(first.layer) if isinstance(first, TensorRef) else None
-        if layer.class_name != "Embedding" or ids is None or not (ids < 0).any():
+        if layer.class_name != "Embedding" or ids is None:
             continue
-        at = [int(k) for k in np.argwhere(ids < 0)[0]]
-        found.append(
-            f"{layer}: {np.count_nonzero(ids < 0):,} id(s) are below 0, the first at "
-            f"{at}, {ids[tuple(at)]:g}; Keras counts them from the end of the table, "
-            "where -1 is the last row"
-        )
+        below = ids < 0
+        cut = ids != np.trunc(ids) if is_float(ids) else np.zeros_like(below)
+        for odd, what, meaning in (
+            (
+                below,
+                "are below 0",
+                "counts them from the end of the table, where -1 is the last row",
+            ),
+            (cut, "have fractions", "cuts them off, and a port may not"),
+        ):
+            if odd.any():
+                at = [int(k) for k in np.argwhere(odd)[0]]
+                found.append(
+                    f"{layer}: {np.count_nonzero(odd):,} id(s) {what}, the first at "
+                    f"{at}, {ids[tuple(at)]:g}; Keras {meaning}"
+                )
     return found
 
 
@@ -270,7 +281,7 @@ def input_notes(
     """
     return [
         *fraction_notes(net, source, first.rows),
-        *negative_id_notes(net, first),
+        *embedding_notes(net, first),
         *warnings(net, first, rows, trace),
         *source.notes,
     ]
@@ -286,7 +297,7 @@ def id_notes(net: Network, source: Source) -> list[str]:
     """
     count = min(NOTED_ROWS, source.rows)
     first = prepared_rows(net, source, np.arange(count))
-    return fraction_notes(net, source, count) + negative_id_notes(net, first)
+    return fraction_notes(net, source, count) + embedding_notes(net, first)
 
 
 def whole_batches(rows: int, batch: int | None) -> int:

@@ -16,7 +16,13 @@ from verify.forward.layers import ALIASES, REGISTRY
 from verify.forward.layers.base import INERT_EVERYWHERE, REQUIRED, LayerType
 from verify.forward.layers.refused import REASONS
 from verify.forward.own_layers import own_name
-from verify.model_files.classes import ELSEWHERE, TAKEN_FROM, is_custom, is_operation
+from verify.model_files.classes import (
+    ELSEWHERE,
+    TAKEN_FROM,
+    is_custom,
+    is_operation,
+    model_class,
+)
 
 MODEL_CLASSES = ("Sequential", "Functional")
 AUTO = "auto"
@@ -168,13 +174,15 @@ def _known(kind: LayerType) -> set[str]:
 
 
 def _recognised(entry: Mapping[str, Any]) -> str:
-    """Return the only class of Keras whose options a custom layer has.
+    """Return the only class of Keras whose options a custom layer or model has.
 
     Raises
     ------
     UnsupportedError
         It has those of none, or of several.
     """
+    if isinstance(entry["config"].get("layers"), list):
+        return model_class(entry["config"])
     name, keys = entry["class_name"], set(entry["config"]) - INERT_EVERYWHERE
     scores: dict[str, int] = {}
     for base, kind in REGISTRY.built_in.items():

@@ -148,3 +148,8 @@ def is_custom(entry: Mapping[str, Any]) -> bool:
     if entry.get("registered_name") not in (None, entry["class_name"]):
         return True
     return _module(entry).split(".")[0] != "keras"
+
+
+def model_class(config: Mapping[str, Any]) -> str:
+    """Return the class of Keras whose config a model that holds layers has."""
+    return "Functional" if "output_layers" in config else "Sequential"

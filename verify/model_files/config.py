@@ -32,6 +32,7 @@ from verify.model.spec import UNREAD, LayerSpec, ModelSpec
 from verify.model_files.classes import (
     is_custom,
     is_operation,
+    model_class,
     own_class,
     registry_key,
     unread_layer,
@@ -160,7 +161,7 @@ def read_architecture(config: Any, *, partial: bool = False) -> LayerSpec:
             ". How its layers are called is Python code, which a file does not hold: "
             "build the same layers as a Functional model and set its weights"
         )
-        base = "Functional" if "output_layers" in body else "Sequential"
+        base = model_class(body)
         if own and isinstance(body.get("layers"), list):
             why = (
                 ". Where its class leaves to Keras how its layers are called, say so: "

@@ -150,7 +150,7 @@ def _layer(layer: LayerSpec, path: str, calls: int) -> list[str]:
         worked = total if formula == total else f"{formula} = {total}"
         lines.append(f"  parameters : {worked}")
     for key, value in layer.weights.items():
-        lines.append(f"  {key:<17}{shape_text(value.shape)}")
+        lines.append(f"  {key:<16} {shape_text(value.shape)}")
     return lines + [f"  {note}" for note in kind.notes(layer)]
 
 

@@ -372,3 +372,21 @@ def test_ids_below_0_are_warned_of(spec):
         f"(Embedding): {count} id(s) are below 0, the first at [2, 3], -1; Keras "
         "counts them from the end of the table, where -1 is the last row"
     )
+
+
+@pytest.mark.parametrize("kept", ["float32", "int32"])
+def test_ids_with_fractions_are_warned_of_once(kept):
+    """Most old files have an input of floats before an Embedding."""
+    spec = KEPT["straight"]
+    entry = spec.inputs[0]
+    net = Network(spec.with_layer(entry.with_options(dtype=kept), entry.name))
+    x = (ids(batch=20) % 9).astype("float32")
+    whole = compare_outputs(net, x, net.predict(x))
+    assert not [w for w in whole.warnings if "fractions" in w]
+    x[2, 3:] += 0.25
+    report = compare_outputs(net, x, net.predict(x))
+    assert report.verdict is verify.Verdict.PASS
+    (said,) = [w for w in report.warnings if "fractions" in w]
+    assert f"{x.shape[1] - 3} " in said
+    first = f"the first at [2, 3], {x[2, 3]:g}; Keras cuts them off, and a port may not"
+    assert said.endswith(first)

@@ -573,7 +573,7 @@ def test_an_unpacked_file_is_read_from_its_folder(tmp_path):
     assert "Received: a folder" in refused(folder)
 
 
-def test_a_model_of_another_kind_is_refused_by_name(tmp_path):
+def test_a_model_of_another_kind_is_refused_by_name(tmp_path, capsys):
     config = lstm_config() | {"class_name": "Mine", "registered_name": "mine>Mine"}
     path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
     text = refused(path, UnsupportedError)
@@ -581,6 +581,10 @@ def test_a_model_of_another_kind_is_refused_by_name(tmp_path):
     assert "--as-base-class Mine=Sequential" in text
     taken = verify.load(path, base_classes={"Mine": "Sequential"})
     assert taken.spec.root.class_name == "Sequential"
+    from verify.__main__ import main
+
+    assert main(["describe", "--as-base-class", str(path)]) == 0
+    assert "(Mine) is taken as Sequential" in capsys.readouterr().out
     del config["config"]["name"]
     path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
     assert "Model (Mine): this custom kind" in refused(path, UnsupportedError)

@@ -100,3 +100,15 @@ def test_a_sum_of_one_number_is_said_once(units, sum_of_all, steps):
     of_cells = said.partition("= cells (StackedRNNCells)\n")[2]
     assert of_cells.startswith(f"  parameters : {sum_of_all}\n")
     assert f"each step runs {steps}" in of_cells
+
+
+def test_names_of_arrays_keep_their_distance_from_the_shapes():
+    net = FunctionalNet()
+    x = net.input("x", None, 2)
+    ends = net.call(layer("Dense", "dense", units=2), x, features=2)
+    of_dense = net.layers["dense"]
+    arrays = {**of_dense.weights, "layer_norm/vars/0": np.ones(32)}
+    own = replace(of_dense, weights=arrays)
+    said = verify.describe(Network(net.spec(ends[0]).with_layer(own, "dense")))
+    assert "  kernel           (2, 2)" in said
+    assert "  layer_norm/vars/0 (32,)" in said

@@ -244,5 +244,6 @@ def _require_kind(dtype: np.dtype, path: Path, texts: bool) -> None:
     """Raise DataError unless an array holds numbers, or texts where these are taken."""
     if dtype.kind not in ("biufUS" if texts else "biuf"):
         wanted = "numbers or texts" if texts else "numbers"
-        remedy = "; x.astype('float32') makes numbers of it" * (dtype.kind in "US")
+        digits = "; if each is a number, x.astype('float32') makes numbers of them"
+        remedy = digits * (dtype.kind in "US")
         raise DataError(f"{path}: expected {wanted}. Received: dtype={dtype}{remedy}")

@@ -206,10 +206,12 @@ def _from_the_front(layer: LayerSpec, inputs: Array, ids: Array) -> Array:
         outside |= ~np.isfinite(inputs)
     if outside.any():
         first = tuple(int(k) for k in np.argwhere(outside)[0])
+        value = inputs[first]
+        whole = np.isfinite(value) and value == np.trunc(value)
         raise DataError(
             f"{layer}: expected token ids from 0 to {count - 1}, or to "
             f"-{count} counted from the end. "
-            f"Received: {inputs[first]} at {list(first)}, "
+            f"Received: {int(value) if whole else value} at {list(first)}, "
             f"{np.count_nonzero(outside):,} such id(s). Keras raises an error there on "
             "TensorFlow, torch and NumPy, and returns NaN on JAX and zeros on OpenVINO"
         )
