@@ -69,8 +69,8 @@ but not the cell state before tanh, which the specification bounds too | \
 | ONNX Runtime 1.32.0 | recurrent ThresholdedRelu, Affine and ScaledTanh without \
 `activation_alpha`: the threshold is 0, not 1; the other two return zeros | \
 `findings/onnxruntime-recurrent-activation-defaults.sh` |
-| ONNX Runtime 1.32.0 | `quantize_dynamic` makes LSTM smaller, and leaves GRU and RNN in \
-float32 without a word | `findings/onnxruntime-quantize-dynamic-leaves-gru.sh` |
+| ONNX Runtime 1.32.0 | `quantize_dynamic` makes LSTM smaller, and leaves GRU and RNN \
+in float32 without a word | `findings/onnxruntime-quantize-dynamic-leaves-gru.sh` |
 | OpenVINO 2026.4.1 | reads LSTM and GRU with HardSigmoid, LeakyRelu or Elu, and \
 cannot compile them | `findings/openvino-reads-activations-it-cannot-compile.sh` |
 """
