@@ -18,13 +18,13 @@ from verify.forward.layers.refused import REASONS
 from verify.forward.own_layers import own_name
 from verify.model_files.classes import (
     ELSEWHERE,
+    MODEL_MODULES,
     TAKEN_FROM,
     is_custom,
     is_operation,
     model_class,
 )
 
-MODEL_CLASSES = ("Sequential", "Functional")
 AUTO = "auto"
 """In place of classes by name: take every custom class as the only one that it fits."""
 
@@ -115,7 +115,7 @@ def without_additions(config: Any) -> tuple[Any, tuple[str, ...]]:
         if (
             TAKEN_FROM not in entry
             or kind is None
-            or entry["class_name"] in (*MODEL_CLASSES,)
+            or entry["class_name"] in MODEL_MODULES
         ):
             return entry
         own = {k: v for k, v in entry["config"].items() if k not in _known(kind)}
@@ -223,8 +223,7 @@ def _replaced(content: Any, taken: Mapping[str, str], notes: list[str]) -> Any:
         "the class adds is not checked"
     )
     if "module" in content:
-        model = base in MODEL_CLASSES
-        changed["module"] = "keras" if model else "keras.layers"
+        changed["module"] = MODEL_MODULES.get(base, "keras.layers")
     if "registered_name" in content:
         changed["registered_name"] = None
     return {**changed, "class_name": base, TAKEN_FROM: name}

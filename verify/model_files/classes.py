@@ -15,6 +15,10 @@ OPERATION_MODULES = ("keras.src.ops", "keras.ops", "keras.src.activations")
 ELSEWHERE = ("TFOpLambda", "SlicingOpLambda", "Model")
 """Classes of Keras that are read elsewhere, where they are."""
 
+MODEL_MODULES = {"Sequential": "keras", "Functional": "keras.src.models.functional"}
+"""Module that Keras 3 writes beside each class of models; ``keras.Functional`` is not
+found."""
+
 OWN_CLASS = "Or your own? Give it by --layers (docs/own-layers.md), or try --partial. "
 """What is said of a class that may be mistyped: old files do not say what is custom."""
 

@@ -28,7 +28,7 @@ from verify.errors import ModelFileError, UnsupportedError, join_and, printable
 from verify.forward.layers import ALIASES, REGISTRY
 from verify.model.dtypes import POLICIES
 from verify.model.spec import UNREAD
-from verify.model_files.classes import holds_operations
+from verify.model_files.classes import MODEL_MODULES, holds_operations
 from verify.model_files.keras2_operations import expand_operations, is_operation
 from verify.model_files.plain_values import plain
 
@@ -183,13 +183,12 @@ class ConfigUpgrader:
             config, layers, notes = expand_operations(config, layers)
             self.notes += notes
         layers = [_with_float_embeddings(layer) for layer in layers]
-        functional = class_name == "Functional"
         package = str(entry.get("module") or "keras").split(".")[0]
         custom = package not in ("keras", "tf_keras", "tensorflow") or ">" in str(
             entry.get("registered_name")  # a class of the user is "package>Class"
         )
         modern = {
-            "module": "keras.src.models.functional" if functional else "keras",
+            "module": MODEL_MODULES.get(str(class_name), "keras"),
             "registered_name": None,
         }
         return {

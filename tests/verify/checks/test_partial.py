@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -215,6 +216,34 @@ def test_a_class_taken_as_its_base_is_said_beside_the_verdict(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "matches Keras, with ReversedLSTM taken as LSTM" in out.splitlines()[0]
     assert "what the class adds is not checked" in out
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("base", ["Sequential", "Functional"])
+def test_a_custom_model_taken_as_its_base_is_built_in_keras(tmp_path, capsys, base):
+    import keras
+    from layer_cases.check import randomise
+
+    x = keras.Input((TIME, INPUTS), name="x")
+    inside = [keras.layers.GRU(UNITS, name="gru"), keras.layers.Dense(2, name="dense")]
+    model = keras.Sequential([x, *inside])
+    if base == "Functional":
+        model = keras.Model(x, inside[1](inside[0](x)))
+    randomise(model)
+    model.save(tmp_path / "plain.keras")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.keras") as plain,
+        zipfile.ZipFile(tmp_path / "own.keras", "w") as own,
+    ):
+        for name in plain.namelist():
+            content = plain.read(name)
+            if name == "config.json":
+                of_own = {"class_name": "Mine", "registered_name": "Mine"}
+                whole = {**json.loads(content), **of_own, "module": None}
+                content = json.dumps(whole).encode()
+            own.writestr(name, content)
+    assert main(["check", "--as-base-class", "--", str(tmp_path / "own.keras")]) == 0
+    assert f"(Mine) is taken as {base}; what the class adds" in capsys.readouterr().out
 
 
 @pytest.mark.keras
