@@ -597,9 +597,10 @@ def test_the_benchmark_of_number_formats_runs(capsys, tmp_path):
 
 
 @pytest.mark.keras
-def test_the_benchmark_of_the_kernels_prints_what_is_kept(capsys):
+def test_the_benchmark_of_the_kernels_prints_what_is_kept(capsys, monkeypatch):
     from benchmarks import activation_errors
 
+    monkeypatch.setattr("sys.argv", ["activation_errors"])  # not those of pytest
     activation_errors.main()
     printed = capsys.readouterr().out
     assert "'tanh': " in printed
