@@ -200,7 +200,8 @@ class BatchPlan:
             held = sum(a.size for name, a in arrays.items() if "/output" in name) // few
         fit = max(limits.batch_numbers // max(held, 1), 1)
         if fit < batch_size and net.spec.batch_size is None:  # a long window
-            return cls(source.rows, min(fit, limits.batch_rows), numbers)
+            fit = _equal_parts(source.rows, min(fit, limits.batch_rows))
+            return cls(source.rows, fit, numbers)
         larger = source.rows // (ENOUGH_BATCHES * limits.batch_rows)
         most = limits.batch_rows * min(max(larger, 1), LARGER_BATCHES)
         returned = sum(np.size(y) for y in flatten(outline.output)) // few
@@ -221,6 +222,16 @@ class BatchPlan:
             MAX_OUTPUT_ADJOINTS / self.batches,
             BOUND_WORK_SHARE * float(self.size * self.numbers),
         )
+
+
+def _equal_parts(rows: int, most: int) -> int:
+    """Return how many rows a part has at most, all parts being equal if that is near.
+
+    Keras compiles its predict for each number of rows, which takes longer for some
+    models than to compute them.
+    """
+    sizes = range(most, max(most // 2, 1) - 1, -1)
+    return next((size for size in sizes if rows % size == 0), most)
 
 
 def _steps(x: Inputs) -> int:

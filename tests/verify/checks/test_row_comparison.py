@@ -356,6 +356,17 @@ def test_long_rows_make_small_batches(net, x):
     assert BatchPlan.of(net, Arrays(x), limits=limits).size == 10
 
 
+@pytest.mark.parametrize(("rows", "size"), [(20, 10), (27, 9), (25, 5), (23, 10)])
+def test_rows_of_which_few_fit_make_batches_of_one_size_if_one_is_near(
+    net, x, rows, size
+):
+    numbers = BatchPlan.of(net, Arrays(x)).numbers
+    limits = Limits(batch_numbers=10 * numbers)
+    assert BatchPlan.of(net, Arrays(x[:rows]), 32, limits).size == size
+    limits = Limits(batch_numbers=2 * numbers)
+    assert BatchPlan.of(net, Arrays(x[:3]), 32, limits).size == 1
+
+
 def test_a_stateful_model_is_compared_whole():
     rnn = layer("SimpleRNN", "rnn", units=2, stateful=True)
     first = layer("InputLayer", "input", batch_shape=[3, TIME, INPUTS])
