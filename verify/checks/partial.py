@@ -32,7 +32,7 @@ from verify.report.parts import Coverage, Unproved
 from verify.report.report import Report
 from verify.tolerance.compare import Verdict
 
-ADVICE = ", or check the rest with --partial"
+ADVICE = ", or check the rest with rnn-verify check --partial"
 """End of a refusal, which has been followed here."""
 
 MAX_ROWS = 256

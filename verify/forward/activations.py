@@ -433,7 +433,7 @@ def read_activation(value: Any) -> str:
             raise ValueError(
                 "the name of a Keras activation, as a function of yours is code, which "
                 "is never run: give the layer by --layers (docs/own-layers.md), or "
-                "check the rest with --partial"
+                "check the rest with rnn-verify check --partial"
             )
         else:
             value = None

@@ -19,7 +19,10 @@ MODEL_MODULES = {"Sequential": "keras", "Functional": "keras.src.models.function
 """Module that Keras 3 writes beside each class of models; ``keras.Functional`` is not
 found."""
 
-OWN_CLASS = "Or your own? Give it by --layers (docs/own-layers.md), or try --partial. "
+OWN_CLASS = (
+    "Or your own? Give it by --layers (docs/own-layers.md), or try "
+    "rnn-verify check --partial. "
+)
 """What is said of a class that may be mistyped: old files do not say what is custom."""
 
 TAKEN_FROM = "taken from"
@@ -119,7 +122,7 @@ def custom_class_refusal(where: str, class_name: str, resembled: str) -> str:
     return (
         f"{where}: this custom class is not supported, its code is never run. Give it "
         f"by --layers (docs/own-layers.md), {taken if resembled else ''}or check the "
-        "rest with --partial"
+        "rest with rnn-verify check --partial"
     )
 
 

@@ -99,7 +99,9 @@ def read(config: dict, sizes: dict | None = None):
 
 def test_a_file_is_read_but_for_a_custom_class(tmp_path):
     path, weights = own_file(tmp_path / "m.keras")
-    with pytest.raises(UnsupportedError, match=r"check the rest with --partial"):
+    with pytest.raises(
+        UnsupportedError, match=r"check the rest with rnn-verify check --partial"
+    ):
         verify.load(path)
     net = verify.load(path, partial=True)
     (unread,) = net.spec.unread.values()

@@ -292,7 +292,10 @@ def test_layers_are_refused_by_name_with_the_nearest_name(tmp_path, change, mess
     path = write_keras_file(tmp_path / "m.keras", config, lstm_weights())
     text = refused(path, UnsupportedError)
     assert message in text
-    own = "Or your own? Give it by --layers (docs/own-layers.md), or try --partial. "
+    own = (
+        "Or your own? Give it by --layers (docs/own-layers.md), or try "
+        "rnn-verify check --partial. "
+    )
     assert (f"? {own}" in text) == ("module" not in change)
     assert text.endswith("All that are supported: rnn-verify layers")
     assert len(text) - len(str(path)) < 220
@@ -341,7 +344,7 @@ def test_a_custom_class_is_refused_with_the_reason_and_a_way_on(
     name = config["config"]["layers"][2]["class_name"]
     taken = f"--as-base-class {name}={resembled}, or check the rest" in text
     assert taken == bool(resembled)
-    assert text.endswith("check the rest with --partial")
+    assert text.endswith("check the rest with rnn-verify check --partial")
     assert len(text) - len(str(path)) < 220
 
 

@@ -27,7 +27,8 @@ REASONS: Mapping[str, str] = MappingProxyType(
         **refused_operations.REASONS,
         "Lambda": (
             "it holds Python code, which is never run: build the model of layers, give "
-            "it by --layers (docs/own-layers.md), or check the rest with --partial"
+            "it by --layers (docs/own-layers.md), or check the rest with "
+            "rnn-verify check --partial"
         ),
         "JaxLayer": _FOREIGN + "save a model of layers of Keras",
         "FlaxLayer": _FOREIGN + "save a model of layers of Keras",
