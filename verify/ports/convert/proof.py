@@ -103,8 +103,8 @@ def prove(
         if report.verdict is Verdict.FAIL:
             raise NotProven(
                 f"{how} and differs from the model for '{probe.name}' ({probe.why}): "
-                f"greatest difference {report.numerics.max_diff:.3g}. Nothing was "
-                "written"
+                f"greatest difference {report.numerics.max_diff:.3g} (allowed "
+                f"{report.numerics.allowed:.2g}). Nothing was written"
             )
         verdicts[probe.name] = report.verdict
         difference = max(difference, report.numerics.max_diff)
