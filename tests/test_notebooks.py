@@ -24,9 +24,9 @@ ANSWERED = ("not yet", "right")
 ENOUGH = {"03_sentiment": 512}
 """Rows to train on where nothing is concluded from what has been learnt."""
 
-LONG = ("05_padding_and_masks",)
-"""Run by `make thorough` alone: it trains the networks of `padding_study`, as the tests
-of that recipe do."""
+LONG = ("05_padding_and_masks", "11_tags_and_phrases")
+"""Run by `make thorough` alone: they train the networks of `padding_study`,
+`many_to_many` and `one_to_many`, as the tests of these recipes do."""
 
 
 def made(name: str):

@@ -147,7 +147,9 @@ def test_a_resumed_run_forgets_what_was_said_of_the_model_it_replaces(
 
 
 @pytest.mark.usefixtures("unverified")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGINT, marks=pytest.mark.thorough), signal.SIGKILL]
+)
 def test_a_killed_process_can_be_resumed(how, whole, tweets_csv, tmp_path):
     """It has days of work before it, so it cannot end before it is killed."""
     parts = tmp_path / "parts"
