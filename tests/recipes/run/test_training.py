@@ -146,7 +146,7 @@ def test_a_resumed_run_forgets_what_was_said_of_the_model_it_replaces(
     capsys.readouterr()
 
 
-@pytest.mark.usefixtures("unverified")
+@pytest.mark.usefixtures("unverified", "hears")
 @pytest.mark.parametrize(
     "how", [pytest.param(signal.SIGINT, marks=pytest.mark.thorough), signal.SIGKILL]
 )
@@ -157,9 +157,7 @@ def test_a_killed_process_can_be_resumed(how, whole, tweets_csv, tmp_path):
         sys.executable, "-m", "recipes", "run", "sentiment_rnn", "--csv", tweets_csv,
         "--units", "5", "--epochs", "1000000", "--out", str(parts),
     ]  # fmt: skip
-    heard = signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job may be deaf to it
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    signal.signal(signal.SIGINT, heard)
     try:
         said = next(line for line in process.stderr if "epoch       2/" in line)
         process.send_signal(how)  # while the next epoch begins

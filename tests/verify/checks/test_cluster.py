@@ -313,6 +313,7 @@ def test_local_workers_end_with_a_signal_also_while_they_are_started(
     assert last == "app: interrupted; no file is half written"
 
 
+@pytest.mark.usefixtures("hears")
 def test_ctrl_c_ends_the_client_without_a_word_from_dask(two):
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED.format(address=two.address)],
