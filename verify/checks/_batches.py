@@ -334,10 +334,9 @@ class Examiner:
     def _kept(self) -> list[Trace]:
         return []
 
-    @property
-    def only_trace(self) -> Trace | None:
-        """Return the float64 trace of the only batch, once examined, if it is small."""
-        return self._kept[0] if self._kept else None
+    def known_trace(self, x: Inputs) -> Trace | None:
+        """Return the float64 trace of inputs, if they are all and it has been kept."""
+        return self._kept[0] if self._kept and x.rows == self.plan.rows else None
 
     @property
     def options(self) -> dict[str, str]:

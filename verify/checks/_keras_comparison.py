@@ -453,10 +453,9 @@ class KerasComparison(RowComparison):
 
     def _about_inputs(self, some: Inputs) -> list[str]:
         """Say what these inputs do not test, and what will be computed otherwise."""
-        rows = self.plan.rows
-        trace = self.examiner.only_trace if some.rows == rows else None
+        trace = self.examiner.known_trace(some)
         return [
-            *input_notes(self.net, self.source, some, rows, trace),
+            *input_notes(self.net, self.source, some, self.plan.rows, trace),
             *changes_on(self.net, some, trace),
             *export_warning(self.net.spec),
         ]

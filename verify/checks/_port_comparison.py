@@ -69,8 +69,9 @@ class PortComparison(RowComparison):
 
     def notes_on(self, first: Inputs) -> list[str]:
         """Say what the inputs, these first ones and all, do and do not test."""
-        about = input_notes(self.net, self.source, first, self.plan.rows)
-        return [*about, *self.outputs.notes, *changes_on(self.net, first)]
+        trace = self.examiner.known_trace(first)
+        about = input_notes(self.net, self.source, first, self.plan.rows, trace)
+        return [*about, *self.outputs.notes, *changes_on(self.net, first, trace)]
 
     def report_on(
         self,
