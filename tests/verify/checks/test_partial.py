@@ -80,7 +80,7 @@ def test_selftest_says_of_which_layers_it_knows_nothing(tmp_path, capsys):
 
 def test_without_the_keras_class_there_is_nothing_to_check_against(tmp_path):
     path, _ = own_file(tmp_path / "m.keras")
-    with pytest.raises(UnsupportedError, match="with --partial"):
+    with pytest.raises(UnsupportedError, match="with rnn-verify check --partial"):
         verify.check(path, loaded=verify.load(path, partial=True))
 
 
