@@ -230,7 +230,7 @@ def _equal_parts(rows: int, most: int) -> int:
     Keras compiles its predict for each number of rows, which takes longer for some
     models than to compute them.
     """
-    sizes = range(most, max(most // 2, 1) - 1, -1)
+    sizes = range(most, (most - 1) // 2, -1)  # at least half as many
     return next((size for size in sizes if rows % size == 0), most)
 
 
