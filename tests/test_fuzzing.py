@@ -18,6 +18,7 @@ from support.thoroughness import many
 
 import verify
 from verify.forward.layers import REGISTRY
+from verify.model_files.keras2_config import MODULES
 
 SEED = 20
 SPELLED = {
@@ -26,7 +27,7 @@ SPELLED = {
     "Functional": "keras.Model(",
     "ops.GetItem": "[:, -1]",
     "ops.ReLU": "keras.activations.relu(",
-    "LayerScale": "keras.src.applications.convnext.LayerScale(",
+    **{name: f"{module}.{name}(" for name, module in MODULES.items()},
 }
 """Class -> how a program writes it, where that is neither `layers` nor `ops`."""
 

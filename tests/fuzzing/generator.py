@@ -300,6 +300,8 @@ class Maker:
             ("layers.LeakyReLU({options})", {"negative_slope": 0.2}),
             ("layers.PReLU({options})", {"shared_axes": [1]}),
             ("layers.Rescaling({options})", {"scale": 0.5, "offset": 0.1}),
+            ("keras.src.applications.convnext.StochasticDepth({options})",
+             {"drop_path_rate": 0.5}),
             ("layers.Identity({options})", {}),
             ("layers.GaussianNoise({options})", {"stddev": 0.1}),
             ("layers.Masking({options})", {"mask_value": 0.0}),
@@ -348,6 +350,11 @@ class Maker:
             ("layers.Maximum()([{x}, {y}])", shape),
             ("layers.Minimum()([{x}, {y}])", shape),
             ("layers.Concatenate()([{x}, {y}])", wide),
+            (
+                "keras.src.applications.inception_resnet_v2.CustomScaleLayer(0.17)"
+                "([{x}, {y}])",
+                shape,
+            ),
             ("{x} + {y}", shape),
             ("{x} * {y}", shape),
             ("ops.maximum({x}, {y})", shape),

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from verify.model_files.keras2_config import MODULES
+
 BATCH = 5
 
 
@@ -16,8 +18,8 @@ def class_of_keras(name: str) -> Any:
     """Return a class of layers that Keras has, in `keras.layers` or in its models."""
     import keras
 
-    if name == "LayerScale":
-        return import_module("keras.src.applications.convnext").LayerScale
+    if name in MODULES:
+        return getattr(import_module(MODULES[name]), name)
     return getattr(keras.layers, name)
 
 

@@ -17,4 +17,5 @@ CASES = [
     Case("SpatialDropout3D", {"rate": 0.5, "data_format": "channels_last"},
          shape=(4, 3, 2, 2), masked=True),
     Case("ActivityRegularization", {"l1": 0.1, "l2": 0.2}, **SEEN),
+    Case("StochasticDepth", {"drop_path_rate": 0.5}, **SEEN),
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from verify.model.graph import flatten, map_structure
 
 if TYPE_CHECKING:
     from verify.forward.network import Network
+    from verify.forward.trace import Trace
 
 
 class Evaluable(Protocol):
@@ -44,6 +45,12 @@ class Evaluable(Protocol):
         `fast` the loops over time are those of `verify.forward.fast`.
         """
 
+    def outline(self, net: Network) -> Trace:
+        """Return shapes and dtypes of an evaluation in float64; see `Network.outline`.
+
+        A layer that is called alone has the dtypes of its own policy.
+        """
+
 
 class Inputs(tuple[Array, ...]):
     """Hold inputs that `Network.prepare` has checked, an array for each input."""
@@ -71,6 +78,10 @@ class Inputs(tuple[Array, ...]):
     ) -> list[Array]:
         """Return every output of the model; see `Evaluable`."""
         return net.flat(self, dtype=dtype, threads=threads, fast=fast, of_rows=0)
+
+    def outline(self, net: Network) -> Trace:
+        """Return the outlines of all layers; see `Evaluable`."""
+        return net.outline(self, dtype="float64")
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,3 +146,7 @@ class LayerCall:
         return net.call_layer(
             self.name, self.args, self.kwargs, dtype=dtype, states=states, fast=fast
         )
+
+    def outline(self, net: Network) -> Trace:
+        """Return the outlines of the layer and of those inside; see `Evaluable`."""
+        return net.outline_layer(self)

@@ -547,6 +547,8 @@ def hands_on(what: str, rules: Rules) -> bool:
         return Rule.CAST_ENDS_MASK not in rules
     if what == "swap":
         return Rule.SWAP_ENDS_MASK not in rules
+    if what == "always":
+        return True
     return what == "by rule" and Rule.UNCHANGED_KEEPS_MASK in rules
 
 

@@ -536,7 +536,11 @@ def _read_outputs(config: Mapping[str, Any], layers: list[Any]) -> Any:
     return read(config.get("output_layers"))
 
 
-MODULES: Mapping[str, str] = {"LayerScale": "keras.src.applications.convnext"}
+MODULES: Mapping[str, str] = {
+    "LayerScale": "keras.src.applications.convnext",
+    "StochasticDepth": "keras.src.applications.convnext",
+    "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
+}
 """Class of Keras -> its module, for those that `keras.layers` has not."""
 
 

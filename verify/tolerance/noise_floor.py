@@ -15,6 +15,7 @@ from verify.forward.evaluate import cast_to
 from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, SINGLE, UNIT_ROUNDOFF, is_float
+from verify.model.graph import flatten
 from verify.model.spec import LayerSpec, ModelSpec
 from verify.tolerance.compare import PROOF_TOLERANCE, Comparison
 
@@ -306,7 +307,7 @@ class Rounding:
         least : list of Tolerance, optional
             The `least_noise_floors` of all rows, if they are known.
         """
-        if native and self.unit == UNIT_ROUNDOFF["float64"]:
+        if native and self._all_in_double(x):
             return [float64_tolerance(reference) for reference in float64]
         passes = 1 + NEIGHBOURS
         if least is None:
@@ -330,6 +331,17 @@ class Rounding:
             _floor(_scale(y), most, self.unit, self.quantised, native)
             for y, most in zip(float64, noise, strict=True)
         ]
+
+    def _all_in_double(self, x: Evaluable) -> bool:
+        """Return whether nothing is computed in float32, whatever a policy says.
+
+        Keras resizes images in float32 in a model of float64, too.
+        """
+        if self.unit != UNIT_ROUNDOFF["float64"]:
+            return False
+        calls = x.outline(self.net).values()
+        arrays = flatten([[call.arguments, call.output] for call in calls])
+        return not any(getattr(a, "dtype", None) == np.float32 for a in arrays)
 
     @property
     def _lowest(self) -> str | None:
@@ -365,7 +377,7 @@ class Rounding:
         rows : (n,) of int, optional
             Rows on which it is evaluated; all by default.
         """
-        if native and self.unit == UNIT_ROUNDOFF["float64"]:
+        if native and self._all_in_double(x):
             return [float64_tolerance(reference) for reference in float64]
         found = None if self._lowest is None else single
         if found is None:

@@ -97,6 +97,25 @@ def test_a_mistake_in_such_a_layer_or_behind_it_is_found(leaking, layer, weight)
     assert report.first_mismatch.name == layer
 
 
+@pytest.mark.parametrize(("layer", "weight"), [("", ""), ("groups", "gamma")])
+def test_images_are_resized_in_float32_whatever_the_policy(layer, weight):
+    import keras
+
+    layers = keras.layers
+    x = keras.Input((3, 4, 3), dtype="float64")
+    y = layers.CenterCrop(5, 4, dtype="float64", name="crop")(x)
+    y = layers.GroupNormalization(1, dtype="float64", name="groups")(y)
+    y = layers.Dense(2, dtype="float64")(layers.Flatten(dtype="float64")(y))
+    model = with_weights(keras.Model(x, y))
+    images = np.random.default_rng(7).normal(size=(20, 3, 4, 3))
+    report = verify.check(model, images)
+    assert report.verdict is Verdict.PASS, str(report)
+    single = [one.name for one in report.layers if one.in_single]
+    assert single == ["crop", "groups"]
+    wrong = verify.check(model, images, network=moved(model, layer, weight))
+    assert (wrong.verdict is Verdict.FAIL) == bool(layer)
+
+
 @pytest.fixture
 def hard_coded():
     """Return a model with classes that compute in float32 whatever they are told."""

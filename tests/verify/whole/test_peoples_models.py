@@ -407,16 +407,18 @@ def test_the_same_layer_twice_in_a_sequential_is_refused():
 
 
 def scaled_frames(rng):
-    """Return a block of ConvNeXt on every frame, and an LSTM behind them."""
+    """Return blocks of keras.applications on every frame, and an LSTM behind them."""
     import keras
     from keras import layers
-    from keras.src.applications.convnext import LayerScale
+    from keras.src.applications.convnext import LayerScale, StochasticDepth
+    from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
     frame = keras.Input((6, 6, 3))
     x = layers.Conv2D(3, 3, padding="same", groups=3)(frame)
     x = layers.LayerNormalization(epsilon=1e-6)(x)
     x = layers.Dense(3)(layers.Dense(12, activation="gelu")(x))
-    x = frame + LayerScale(1e-6, 3, name="scale")(x)
+    x = frame + StochasticDepth(0.3)(LayerScale(1e-6, 3, name="scale")(x))
+    x = CustomScaleLayer(0.17)([x, layers.Conv2D(3, 1)(x)])
     block = keras.Model(frame, layers.GlobalAveragePooling2D()(x), name="block")
     model = keras.Sequential(
         [keras.Input((4, 6, 6, 3)), layers.TimeDistributed(block), layers.LSTM(5)]
@@ -426,7 +428,7 @@ def scaled_frames(rng):
 
 
 @pytest.mark.parametrize("ending", [".keras", ".h5"])
-def test_the_scale_of_a_convnext_is_a_layer_of_keras_in_every_file(tmp_path, ending):
+def test_layers_of_applications_are_read_from_every_file(tmp_path, ending):
     model, x = scaled_frames(np.random.default_rng(1)), floats(6, 4, 6, 6, 3)
     path = tmp_path / f"frames{ending}"
     model.save(path)

@@ -343,7 +343,7 @@ class LayerType(ABC):
         Mask arguments that Keras takes from the tensor even if the caller gives one.
     returns_input : str
         Whether Keras returns the input tensor itself, and so with its mask, if the
-        layer changes nothing: empty for no; ``by rule`` if
+        layer changes nothing: empty for no; ``always``; ``by rule`` if
         `Rule.UNCHANGED_KEEPS_MASK` holds; ``cast`` and ``swap`` unless
         `Rule.CAST_ENDS_MASK` or `Rule.SWAP_ENDS_MASK` holds.
     container : str

@@ -28,10 +28,11 @@ from verify.forward.layers.base import (
     axis,
     boolean,
     from_front,
+    number,
 )
 from verify.forward.layers.normalization import unit_length
 from verify.model.arrays import Array
-from verify.model.dtypes import POLICIES, is_float, promoted
+from verify.model.dtypes import POLICIES, is_float, promoted, rounded
 from verify.model.spec import LayerSpec
 
 Masks = Sequence[Array | None]
@@ -344,6 +345,28 @@ def of_one_rank(xs: list[Array]) -> list[Array]:
     return [x.reshape(len(x), *[1] * (ndim - x.ndim), *x.shape[1:]) for x in xs]
 
 
+class CustomScaleLayer(LayerType):
+    """Compute ``y = a + b * scale`` of two inputs.
+
+    Keras has the class not among its layers, but in the model that it calls
+    InceptionResNetV2. The output has no mask.
+
+    Source: keras/src/applications/inception_resnet_v2.py.
+    """
+
+    class_name = "CustomScaleLayer"
+    options: ClassVar[Mapping[str, Option]] = {"scale": Option(number)}
+
+    def notes(self, layer: LayerSpec) -> list[str]:
+        return [f"y = a + b * {layer.options['scale']:g}; masks end here"]
+
+    def call(self, run: Run, layer: LayerSpec, inputs: Any) -> Array:
+        a, b = inputs
+        compute = POLICIES[layer.policy].compute
+        scale = rounded(np.asarray(layer.options["scale"], dtype=b.dtype), compute)
+        return a + b * scale
+
+
 KINDS: tuple[type[LayerType], ...] = (
     Concatenate,
     Add,
@@ -353,5 +376,6 @@ KINDS: tuple[type[LayerType], ...] = (
     Maximum,
     Minimum,
     Dot,
+    CustomScaleLayer,
 )
 """The layer types of this module, for the registry."""

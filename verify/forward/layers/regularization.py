@@ -102,6 +102,21 @@ class ActivityRegularization(TrainingOnly):
     inert = frozenset({"l1", "l2"})
 
 
+class StochasticDepth(TrainingOnly):
+    """Return the input unchanged, the tensor itself, so that it keeps its mask.
+
+    Keras has the class not among its layers, but in the models that it calls
+    ConvNeXt.
+
+    Source: keras/src/applications/convnext.py.
+    """
+
+    class_name = "StochasticDepth"
+    inert = frozenset({"drop_path_rate"})
+    supports_masking = False
+    returns_input = "always"
+
+
 KINDS: tuple[type[LayerType], ...] = (
     Dropout,
     AlphaDropout,
@@ -111,5 +126,6 @@ KINDS: tuple[type[LayerType], ...] = (
     SpatialDropout2D,
     SpatialDropout3D,
     ActivityRegularization,
+    StochasticDepth,
 )
 """The layer types of this module, for the registry."""

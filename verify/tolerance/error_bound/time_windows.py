@@ -66,7 +66,7 @@ MAX_RECORDED_STEPS = 20_000
 PER_STEP = frozenset(
     {"Activation", "Identity", "Dense", "ReLU", "LeakyReLU", "ELU", "Softmax"}
     | {"BatchNormalization", "LayerNormalization", "RMSNormalization", "Rescaling"}
-    | {"LayerScale"}
+    | {"LayerScale", "CustomScaleLayer", "StochasticDepth"}
     | {"Concatenate", "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"}
     | {"Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise"}
     | {"SpatialDropout1D", "ActivityRegularization", "Masking", "TimeDistributed"}

@@ -274,6 +274,13 @@ def _average(xs: list[Value]) -> Value:
     return total / len(xs)
 
 
+def custom_scale(run: Writing, layer: LayerSpec, inputs: Any) -> Value:
+    """Write CustomScaleLayer."""
+    a, b = inputs
+    scale = np.asarray(layer.options["scale"], dtype=b.dtype)
+    return a + b * rounded(scale, POLICIES[layer.policy].compute)
+
+
 Masks = list[Value | None]
 
 
@@ -600,6 +607,7 @@ EMITTERS: Mapping[str, Emit] = {
     "Multiply": _masked(_multiply),
     "Maximum": _masked(_extreme(lambda a, b: a.maximum(b))),
     "Minimum": _masked(_extreme(lambda a, b: a.minimum(b))),
+    "CustomScaleLayer": custom_scale,
     "Concatenate": concatenate,
     "Dot": dot,
     "BatchNormalization": batch_normalization,
