@@ -13,7 +13,7 @@ from verify.model.arrays import Array
 from verify.model.backends import Rule
 from verify.report.report import LayerResult, Report
 from verify.tolerance.compare import Comparison, Verdict, compare
-from verify.tolerance.error_bound import policy_format, recorded_in, unbounded
+from verify.tolerance.error_bound import policy_format, unbounded, without_bound
 from verify.tolerance.formats import NumberFormat
 from verify.tolerance.noise_floor import (
     FLUSH_ERROR,
@@ -420,7 +420,7 @@ def format_rule(net: Network, result: PartialResult, precision: NumberFormat) ->
     """Say by which rule the outputs of a port in a number format were compared."""
     derived, total = result.derived
     rule, bound = f"noise floor of {precision}", f"derived bound of {precision}"
-    if unknown := unbounded(net) or recorded_in(net):
+    if unknown := without_bound(net, precision):
         said = f"{rule} ({unknown})"
     elif derived == total:
         said = bound

@@ -163,6 +163,86 @@ def test_ports_that_round_at_random_are_within_the_bound(name, precision):
         assert not (np.abs(port - ours) > bound).any()
 
 
+RECORDED = {
+    "convolution": [
+        layer("Conv1D", "conv", filters=INPUTS, kernel_size=[3], activation="relu")
+    ],
+    "normalized": [layer("BatchNormalization", "a"), layer("LayerNormalization", "b")],
+    "a kink": [layer("Dense", "dense", units=6, activation="relu")],
+}
+
+
+def recorded(name: str) -> Network:
+    """Features, layers whose operations are recorded, a GRU, Dense."""
+    rest = [layer("GRU", "gru", units=5), layer("Dense", "head", units=OUTPUTS)]
+    net = like_trained(spec(input_layer(None, 8, INPUTS), *RECORDED[name], *rest))
+
+    def change(x: LayerSpec) -> LayerSpec:
+        variance = {k: abs(w) + 0.5 for k, w in x.weights.items() if "variance" in k}
+        return x.with_weights(**variance)
+
+    return Network(replace(net.spec, root=net.spec.root.mapped(change)))
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", list(RECORDED))
+def test_recorded_layers_have_a_bound_in_floats(name, precision):
+    net = recorded(name)
+    x = net.prepare(features(batch=ROWS, time=8))
+    (ours,) = net.flat(x, dtype="float64")
+    found = simulation(net, x, precision)
+    (bound,) = format_bounds(found, x, [np.zeros(ours.shape)])
+    assert np.isfinite(bound).all()
+    errors = []
+    for seed in range(5):
+        (port,) = found.network(seed).flat(found.inputs(x, seed), dtype="float64")
+        errors.append(np.abs(port - ours))
+        assert not (errors[-1] > bound).any()
+    assert np.median(bound / np.mean(errors, axis=0)) < 60
+
+
+@pytest.mark.parametrize("name", list(RECORDED))
+def test_a_mistake_is_found_beyond_the_bound_of_recorded_layers(name):
+    net, x = recorded(name), features(batch=ROWS, time=8)
+    found = simulation(net, x, "float16")
+    (right,) = found.network(1).flat(found.inputs(net.prepare(x), 1), dtype="float64")
+    assert compared(net, x, right, "float16").verdict is Verdict.PASS
+    for path, one in net.spec.walk():
+        for key, weight in one.weights.items():
+            moved = weight.copy()
+            moved[-1] += 0.5
+            layer = one.with_weights(**{key: moved})
+            wrong = Network(net.spec.with_layer(layer, path))
+            theirs = wrong.predict(x, dtype="float64")
+            report = compared(net, x, theirs, "float16")
+            assert report.verdict is Verdict.FAIL, (path, key)
+
+
+@pytest.mark.parametrize("name", list(RECORDED))
+def test_the_error_of_a_recorded_weight_counts_at_least_by_its_gradient(name):
+    net = recorded(name)
+    x = net.prepare(features(batch=1, time=8))
+    number_format = NumberFormat.read("bfloat16")
+    found = Simulation(net, number_format, Scales({}))
+    trace = net.trace(x, dtype="float64")
+    deviations = {key: {"x": np.zeros(1), "h": np.zeros(1)} for key in trace}
+    visitor = FormatVisitor(found, deviations)
+    visitor.begin(1, 1)
+    gradient = np.array([[1.0, 0.0]])  # of the first output
+    backprop(net, x, [gradient[None]], visit=visitor, single=trace, weights=False)
+    exact = backprop(net, x, [gradient[None]]).weights
+    seen: dict[str, float] = {}
+    for (path, *_), moved in visitor.weights_drift.items():
+        seen[path] = seen.get(path, 0.0) + float((moved**2).sum())
+    assert seen.keys() == {one["config"]["name"] for one in RECORDED[name]}
+    for path, variance in seen.items():
+        right = 0.0
+        for key, weight in net.spec[path].weights.items():
+            error = EVEN * number_format.weight_error(key, weight)
+            right += float(((exact[path][key][0] * error) ** 2).sum())
+        assert right < variance < 100 * right, path
+
+
 @pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU", "reset before"])
 def test_the_error_of_a_weight_counts_by_its_gradient(kind):
     """Against backpropagation, for a single row."""
@@ -281,13 +361,16 @@ def test_a_model_without_a_bound_is_held_to_what_the_format_does():
         )
     )
     x = features(batch=ROWS)
-    for precision in ("float16", "bfloat16", "fixed<18,6>"):
+    for precision in ("fixed<18,6>", "fixed<24,8>"):
         found = simulation(net, x, precision)
         given = found.inputs(net.prepare(x), 99)
         (theirs,) = found.network(99).flat(given, dtype="float64")
         report = compared(net, x, theirs, precision)
         assert report.verdict is Verdict.PASS, report
-        assert f"noise floor of {precision} (Layer 'norm'" in report.to_text()
+        assert (
+            f"noise floor of {precision} (Layer 'norm' (LayerNormalization): how it "
+            in (report.to_text())
+        )
         wrong = theirs + 0.3 * np.abs(theirs).max()
         assert compared(net, x, wrong, precision).verdict is Verdict.FAIL
 
@@ -310,7 +393,8 @@ def test_a_model_of_many_layers_is_simulated(precision):
     ours = net.flat(x, dtype="float64")
     report = compared(net, list(x), ours, precision)
     assert report.verdict is not Verdict.FAIL
-    assert "noise floor of " in report.allowance
+    floats = precision in ("float16", "bfloat16")
+    assert (f"derived bound of {precision}" in report.allowance) == floats
     simulated = simulation(net, list(x), precision)
     theirs = simulated.network(7).flat(simulated.inputs(x, 7), dtype="float64")
     assert all((a != b).any() for a, b in zip(ours, theirs, strict=True))

@@ -110,11 +110,94 @@ def test_layers_with_equations_have_a_derived_bound_in_16_bits(policy, head):
     assert not report.numerics.matches
 
 
+def frames(policy: str):
+    """Frames -> convolution, ReLU and pooling of each -> an LSTM both ways."""
+    import keras
+    from keras import layers
+
+    each = [
+        layers.Conv2D(3, 3, activation="relu", dtype=policy, name="conv"),
+        layers.BatchNormalization(dtype=policy, name="norm"),
+        layers.MaxPooling2D(2, dtype=policy),
+        layers.Flatten(dtype=policy),
+        layers.Dense(6, activation="relu", dtype=policy, name="each"),
+    ]
+    return [
+        keras.Input((4, 6, 6, 2)),
+        *(layers.TimeDistributed(one, dtype=policy) for one in each),
+        layers.Bidirectional(layers.LSTM(4, dtype=policy), dtype=policy),
+    ]
+
+
+def signals(policy: str):
+    """Steps -> causal convolution -> a loop around a cell -> a mean over time."""
+    import keras
+    from keras import layers
+
+    cell = layers.LSTMCell(4, dtype=policy)
+    return [
+        keras.Input((9, 3)),
+        layers.Conv1D(4, 3, padding="causal", activation="swish", dtype=policy),
+        layers.LayerNormalization(dtype=policy),
+        layers.RNN(cell, return_sequences=True, dtype=policy),
+        layers.GlobalAveragePooling1D(dtype=policy),
+    ]
+
+
+def maps(policy: str):
+    """Maps -> ConvLSTM -> numbers."""
+    import keras
+    from keras import layers
+
+    loop = layers.ConvLSTM1D(3, 3, padding="same", return_sequences=True, dtype=policy)
+    return [
+        keras.Input((5, 6, 2)),
+        loop,
+        layers.ConvLSTM1D(2, 2, dtype=policy),
+        layers.Flatten(dtype=policy),
+    ]
+
+
 @pytest.mark.keras
-def test_other_layers_in_16_bits_are_held_to_the_noise_floor():
-    report = verify.check(model("mixed_float16"), inputs())
-    assert report.derived == 0
-    assert "it computes in mixed_float16" in report.allowance
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("made_of", [frames, signals, maps])
+def test_recorded_layers_have_a_derived_bound_in_16_bits(made_of, policy):
+    import keras
+
+    rows = made_of(policy)
+    head = keras.layers.Dense(3, dtype=policy, name="head")
+    keras_model = keras.Sequential([*rows, head])
+    weights = random_weights([w.shape for w in keras_model.get_weights()], 7)
+    names = [w.name for w in keras_model.weights]
+    pairs = zip(names, weights, strict=True)
+    keras_model.set_weights([abs(w) if "variance" in n else w for n, w in pairs])
+    x = np.random.default_rng(2).normal(size=(6, *keras_model.input_shape[1:]))
+    report = verify.check(keras_model, x)
+    assert report.verdict is Verdict.PASS, str(report)
+    assert report.derived == 1
+    assert report.allowance == f"derived bound of {policy.removeprefix('mixed_')}"
+    assert 0.01 < report.numerics.error_ratio < 0.5
+    spec = verify.load(keras_model).spec
+    moved = spec["head"].weights["bias"] + 0.5
+    wrong = spec.with_layer(spec["head"].with_weights(bias=moved))
+    report = verify.check(keras_model, x, network=verify.Network(wrong))
+    assert report.verdict is Verdict.FAIL
+    assert not report.numerics.matches
+
+
+@pytest.mark.keras
+def test_near_a_kink_of_a_loop_16_bits_are_held_to_the_noise_floor():
+    import keras
+
+    loop = keras.layers.GRU(4, activation="relu", dtype="mixed_float16")
+    keras_model = keras.Sequential([keras.Input((TIME, 3)), loop])
+    weights = random_weights([w.shape for w in keras_model.get_weights()], 7)
+    keras_model.set_weights(weights)
+    x = np.random.default_rng(2).normal(size=(20, TIME, 3))
+    report = verify.check(keras_model, x)
+    assert report.verdict is Verdict.PASS, str(report)
+    assert report.derived < 1
+    assert "noise floor" in report.allowance
 
 
 @pytest.mark.keras

@@ -70,6 +70,8 @@ class Operation:
         For a sum in which terms may follow one another as steps do, because it is over
         another axis than that of the features: this axis of each operand, None for an
         operand without it.
+    constants : tuple of bool, or empty
+        Which operands are weights, or other numbers that no input has an effect on.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Operation:
     steps: int = 1
     by_row: bool = False
     summed: tuple[int | None, ...] = ()
+    constants: tuple[bool, ...] = ()
 
     @cached_property
     def shifts(self) -> tuple[Array | float, ...]:
@@ -256,7 +259,7 @@ class Tape:
             operation = Operation(
                 name, tuple(map(np.asarray, exact)), output, function, slopes,
                 terms, tuple(map(np.asarray, singles)), errors, place, self.steps,
-                summed=summed,
+                summed=summed, constants=tuple(p is None for p in parents),
             )  # fmt: skip
         elif name and not self._silent:
             operation = Operation(

@@ -49,8 +49,9 @@ from verify.tolerance.error_bound.format_bounds import (
     bounded_by_policy,
     format_bounds,
     policy_format,
+    without_bound,
 )
-from verify.tolerance.error_bound.sites import recorded_in, unbounded
+from verify.tolerance.error_bound.sites import unbounded
 
 __all__ = [
     "MAX_OUTPUT_ADJOINTS",
@@ -65,8 +66,8 @@ __all__ = [
     "measured_outputs",
     "output_bounds",
     "policy_format",
-    "recorded_in",
     "traces_of",
     "traces_of_call",
     "unbounded",
+    "without_bound",
 ]

@@ -43,13 +43,19 @@ from verify.model.dtypes import HALF_DTYPES, POLICIES, SINGLE
 from verify.model.spec import LayerSpec
 from verify.tolerance.activation_errors import (
     EXACT_ACTIVATIONS,
+    KINKS,
     error_scale,
     worst_known_errors,
 )
 from verify.tolerance.error_bound.bounds import MAX_OUTPUT_ADJOINTS, bounded
 from verify.tolerance.error_bound.computations import Traces, WholeModel
 from verify.tolerance.error_bound.deviations import Deviations
+from verify.tolerance.error_bound.operation_sites import (
+    OperationRounding,
+    operation_rounding,
+)
 from verify.tolerance.error_bound.sites import (
+    KNOWN_ACTIVATIONS,
     ROUNDING_SITES,
     LayerRounding,
     RoundingSite,
@@ -57,7 +63,12 @@ from verify.tolerance.error_bound.sites import (
     unbounded,
 )
 from verify.tolerance.error_bound.sweeps import bounds_of
-from verify.tolerance.error_bound.visitor import BoundVisitor, sum_of_products
+from verify.tolerance.error_bound.visitor import (
+    BoundVisitor,
+    in_rows,
+    sum_of_products,
+    worst_of,
+)
 from verify.tolerance.formats import NumberFormat
 from verify.tolerance.noise_floor import FLUSH_ERROR, Tolerance
 from verify.tolerance.simulation import Scales, Simulation
@@ -76,6 +87,13 @@ FUNCTION_ROUNDINGS = 3
 
 EVEN = 3.0**-0.5
 """Standard deviation of an even distribution between -1 and 1."""
+
+SMOOTH_OR_IN_LOOPS = (KNOWN_ACTIVATIONS - KINKS.keys()) | {
+    f"{loop}.{kinked}" for loop in ("SimpleRNN", "LSTM", "GRU") for kinked in KINKS
+}
+"""Activations of which a layer's equations are enough in floats of 16 bits. Those move
+so far that many a value may cross a kink, so the operations of other layers are
+recorded: what a kink adds is known there for each value."""
 
 _ERRORS = worst_known_errors()
 """Activation errors of float32, of which only the kinks and names count here."""
@@ -98,7 +116,7 @@ def bounded_by_format(
         Of the model, in the format.
     x, noise_floors, ours, theirs, work : as for `bounded_outputs`
     """
-    if _without_bound(simulation.net):
+    if without_bound(simulation.net, simulation.number_format):
         return list(noise_floors)
     return bounded(
         noise_floors,
@@ -115,10 +133,10 @@ def policy_format(net: Network) -> NumberFormat | None:
     """
     computed = {POLICIES[policy].compute for policy in net.spec.policies}
     narrow = computed.intersection(HALF_DTYPES)
-    known = len(narrow) == 1 and computed <= {*narrow, "float32"}
-    if not known or _without_bound(_in_single(net)):
+    if len(narrow) != 1 or not computed <= {*narrow, "float32"}:
         return None
-    return NumberFormat.read(narrow.pop())
+    number_format = NumberFormat.read(narrow.pop())
+    return None if without_bound(_in_single(net), number_format) else number_format
 
 
 def bounded_by_policy(
@@ -155,9 +173,12 @@ def _in_single(net: Network) -> Network:
     return Network(replace(net.spec, root=root), net.floatx)
 
 
-def _without_bound(net: Network) -> str:
-    """Return why a model has no bound in a number format; empty if it may have one."""
-    return unbounded(net) or recorded_in(net)
+def without_bound(net: Network, number_format: NumberFormat) -> str:
+    """Return why a model has no bound in a number format; empty if it may have one.
+
+    How recorded layers round is known for floats alone.
+    """
+    return unbounded(net) or ("" if number_format.unit else recorded_in(net))
 
 
 def format_bounds(
@@ -299,6 +320,8 @@ class FormatVisitor(BoundVisitor):
         Call and site -> what the means of its errors add up to.
     products : dict of list of Product
         Path of a layer, weight and part of it -> what it was multiplied with.
+    weights_drift : dict of (sweeps, rows, units)
+        Path, place and operand of a recorded layer -> what its rounding moves.
     """
 
     sweeps_loops = False  # the errors of weights count by the adjoints of every step
@@ -307,12 +330,15 @@ class FormatVisitor(BoundVisitor):
         super().__init__(simulation.net, _ERRORS, deviations)
         self.simulation = simulation
         self.number_format = simulation.number_format
+        if self.number_format.unit:
+            self.known_activations = SMOOTH_OR_IN_LOOPS
 
     def begin(self, sweeps: int, rows: int) -> None:
         """Begin with other sweeps of the same rows."""
         super().begin(sweeps, rows)
         self.means: dict[tuple[str, str], Any] = defaultdict(float)
         self.products: dict[tuple[str, str, str], list[Product]] = defaultdict(list)
+        self.weights_drift: dict[tuple[Any, ...], Any] = defaultdict(float)
 
     def rounding(self, key: str, layer: LayerSpec) -> LayerRounding:
         """Return what the rounding of a layer, called by that key, depends on."""
@@ -333,7 +359,8 @@ class FormatVisitor(BoundVisitor):
     ) -> None:
         """Add the errors of one step of one call; see `Visitor`."""
         if isinstance(v, Operation):
-            raise NotRecorded("an operation in a number format")
+            self.add_operation(key, d, v)
+            return
         rounding = self.layer(key)
         class_name = rounding.layer.class_name
         sites, near = ROUNDING_SITES[class_name](rounding, v)
@@ -358,6 +385,67 @@ class FormatVisitor(BoundVisitor):
                     found = np.hypot(found, deviation)
             self.add_deviation(key, site, adjoint * found)
 
+    def operation_rounding(self, operation: Operation) -> OperationRounding:
+        """Return how an operation of a recorded layer rounds in the format."""
+        return operation_rounding(operation, _ERRORS, self.number_format.unit)
+
+    def add_operation(self, key: str, d: Values, operation: Operation) -> None:
+        """Add the errors of one operation of a layer that is recorded.
+
+        Its weights are rounded, too. The error of a weight is the same wherever it is
+        used, so what it moves adds up over all places of a row.
+        """
+        found = self.operation(operation)
+        if found is None or "output" not in d:
+            return
+        adjoint = d["output"]
+        worst = worst_of(found, operation, adjoint) + self.number_format.step
+        deviation = EVEN * worst
+        if found.standard_deviation is not None:
+            spread = in_rows(found.standard_deviation, operation, adjoint)
+            deviation = np.hypot(deviation, spread)
+        deviation = deviation.reshape(operation.output.shape)
+        self.add_operation_deviation(key, operation, adjoint, deviation)
+        if found.alike is not None:
+            moved = EVEN * self.moved_alike(found.alike, operation, adjoint)
+            self.squared += moved**2
+        place = bare_path(key, self.net.spec), operation.place or id(operation)
+        for number, moved in self.weights_moved(operation, adjoint):
+            shape = operation.operands[number].shape  # of one cell among several
+            self.weights_drift[*place, number, shape] += moved
+
+    def weights_moved(
+        self, operation: Operation, adjoint: Array
+    ) -> Iterator[tuple[int, Array]]:
+        """Yield how far the rounding of each constant operand moves the outputs.
+
+        Returns
+        -------
+        number : int
+            Which operand it is.
+        moved : (sweeps, rows, units)
+            Standard deviation, of the sum over all places where it is used.
+        """
+        unit, values = self.number_format.unit * EVEN, operation.operands
+        for k, constant in enumerate(operation.constants):
+            weight = values[k]
+            if not constant or weight.dtype.kind != "f":
+                continue
+            if np.array_equal(self.number_format.rounded(weight), weight):
+                continue
+            if operation.name == "products":
+                size = np.sqrt(operation.function(*(x * x for x in values)))
+            elif operation.slopes is not None:
+                slopes = operation.slopes(*values, operation.output)
+                size = np.abs(np.asarray(slopes[k]) * weight)
+            else:
+                raise NotRecorded(f"{operation.name} of a weight in a number format")
+            moved = np.abs(adjoint) * in_rows(unit * size, operation, adjoint)
+            rows = len(self.near)
+            one = weight.ndim == 0 or weight.shape[-1] == 1  # the same for all units
+            units = 1 if one or operation.output.ndim == 1 else moved.shape[-1]
+            yield k, moved.reshape(len(moved), rows, -1, units).sum(axis=2)
+
     def bound(self) -> Array:
         """Return the bounds, (sweeps, rows); NaN for rows near a kink."""
         drift = sum((x**2).sum(axis=-1) for x in self.drift.values())
@@ -367,6 +455,8 @@ class FormatVisitor(BoundVisitor):
         for (path, weight, part), found in self.products.items():
             spread, lost = self.weight_errors(path, weight, part, found)
             variance, mean = variance + spread, mean + np.abs(lost)
+        for moved in self.weights_drift.values():
+            variance = variance + (moved**2).sum(axis=-1)
         bound = mean + FORMAT_DEVIATIONS * np.sqrt(variance) + FLUSH_ERROR
         return np.where(self.near, np.nan, bound)
 

@@ -97,35 +97,47 @@ class OperationRounding(NamedTuple):
 
 
 def operation_rounding(
-    operation: Operation, activation_errors: ActivationErrors
+    operation: Operation, activation_errors: ActivationErrors, unit: float = SINGLE
 ) -> OperationRounding:
-    """Return how far float32 may be off in the result of one operation."""
-    y = operation.output
+    """Return how far float32 may be off in the result of one operation.
+
+    Parameters
+    ----------
+    operation : Operation
+    activation_errors : ActivationErrors
+        Of float32.
+    unit : float
+        Unit roundoff of the floats that are computed with, if they are others. What
+        they move operands by is taken from the operation all the same.
+    """
+    y, coarse = operation.output, unit / SINGLE
     nowhere = np.zeros(len(y) if y.ndim else 1, dtype=bool)
     match operation.name:
         case "constant":
-            return OperationRounding(2 * np.asarray(operation.errors[0]), None, nowhere)
+            error = 2 * coarse * np.asarray(operation.errors[0])
+            return OperationRounding(error, None, nowhere)
         case "undecided":
             return OperationRounding(np.zeros(()), None, ~nowhere)
         case "decision":
             return OperationRounding(np.zeros(()), None, _decided(operation))
         case "products":
             error, deviation = _products(operation)
-            return OperationRounding(error, deviation, nowhere)
+            return OperationRounding(coarse * error, coarse * deviation, nowhere)
         case "sum" | "mean" | "cumsum" | "prod" | "cumprod":
             error, deviation = _sum(operation)
-            return OperationRounding(error, deviation, nowhere)
+            return OperationRounding(coarse * error, coarse * deviation, nowhere)
         case "max" | "min":
             return OperationRounding(_extreme(operation), None, nowhere)
         case "sort":
             return OperationRounding(_order(operation), None, nowhere)
-    error = _own_error(operation, activation_errors)
+    error = coarse * _own_error(operation, activation_errors)
     if operation.slopes is None:
         return OperationRounding(error, None, nowhere)
     with np.errstate(all="ignore"):
         kinks, near = _kinks(operation)
         apart, alike = _weights_errors(operation)
-        error = error + kinks + apart
+        error = error + kinks + coarse * apart
+        alike = None if alike is None else coarse * alike
     return OperationRounding(error, None, near, alike)
 
 

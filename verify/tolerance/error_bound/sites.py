@@ -498,9 +498,9 @@ def is_recorded(layer: LayerSpec) -> bool:
 def recorded_in(net: Network) -> str:
     """Return a layer of a model whose bound is not that of equations, or an empty text.
 
-    Number formats other than float32 have bounds for equations only.
+    Number formats that are no floats have bounds for equations only.
     """
     for _, layer in net.spec.walk():
         if is_recorded(layer):
-            return f"{layer}: how it rounds is known for float32 alone"
+            return f"{layer}: how it rounds is known for floats alone"
     return ""

@@ -130,39 +130,57 @@ class BoundVisitor:
 
     def add_operation(self, key: str, d: Values, operation: Operation) -> None:
         """Add the errors of one operation of a layer that is recorded."""
-        if not operation.operands:
+        found = self.operation(operation)
+        if found is None or "output" not in d:
             return
+        adjoint = d["output"]  # (sweeps, rows, ...), with steps after the rows if any
+        self.add_errors(adjoint, worst_of(found, operation, adjoint))
+        if found.alike is not None:
+            self.coherent += self.moved_alike(found.alike, operation, adjoint)
+        if found.standard_deviation is not None:
+            self.add_operation_deviation(
+                key, operation, adjoint, found.standard_deviation
+            )
+
+    def operation(self, operation: Operation) -> OperationRounding | None:
+        """Return how an operation rounds, and note the rows that are near a jump.
+
+        None for one whose operands are not known, which is only counted.
+        """
+        if not operation.operands:
+            return None
         found = self._operations.get(operation)
         if found is None:
-            found = operation_rounding(operation, self.activation_errors)
+            found = self.operation_rounding(operation)
         if self.recordings is not None:
             self._operations[operation] = found
         near = found.near
         if near.size > 1:  # of several steps or rows for each sample
             near = np.asarray(by_sample(near, len(self.near)).any(axis=1))
         self.near |= near
-        if "output" not in d:
-            return
-        adjoint = d["output"]  # (sweeps, rows, ...), with steps after the rows if any
-        shape, own = operation.output.shape, adjoint.shape[1:]
-        worst = np.broadcast_to(found.max_error + FLUSH_ERROR, shape).reshape(own)
-        if not np.all(np.isfinite(worst)):  # 1 / 0 that no output depends on
-            unused = np.all(adjoint == 0, axis=0)
-            worst = np.where(unused, 0.0, worst)
-        self.add_errors(adjoint, worst)
-        if found.alike is not None:
-            alike = np.broadcast_to(found.alike, shape).reshape(own)
-            whole = np.abs(self.by_row(adjoint, alike))
-            parts = self.by_row(np.abs(adjoint), np.abs(alike))
-            self.coherent += np.maximum(whole - CANCELLED * parts, 0.0)
-        if found.standard_deviation is not None:
-            place = operation.place or id(operation)
-            site = RoundingSite(f"{operation.name} {place}", found.max_error)
-            deviation = np.broadcast_to(found.standard_deviation, shape).reshape(own)
-            moved = adjoint * deviation
-            if len(shape) == 1:
-                moved = moved[..., None]  # a single number in each row
-            self.add_deviation(key, site, moved)
+        return found
+
+    def operation_rounding(self, operation: Operation) -> OperationRounding:
+        """Return how an operation rounds; see `operation`."""
+        return operation_rounding(operation, self.activation_errors)
+
+    def moved_alike(self, alike: Array, operation: Operation, adjoint: Array) -> Array:
+        """Return how far an error that is the same everywhere moves each output."""
+        alike = in_rows(alike, operation, adjoint)
+        whole = np.abs(self.by_row(adjoint, alike))
+        parts = self.by_row(np.abs(adjoint), np.abs(alike))
+        return np.maximum(whole - CANCELLED * parts, 0.0)
+
+    def add_operation_deviation(
+        self, key: str, operation: Operation, adjoint: Array, deviation: Array
+    ) -> None:
+        """Add the standard deviation of what an operation returns."""
+        place = operation.place or id(operation)
+        site = RoundingSite(f"{operation.name} {place}", deviation)
+        moved = adjoint * in_rows(deviation, operation, adjoint)
+        if operation.output.ndim == 1:
+            moved = moved[..., None]  # a single number in each row
+        self.add_deviation(key, site, moved)
 
     def add_errors(self, adjoint: Array, errors: Array) -> None:
         """Add the greatest errors, (rows, ...), of values with these adjoints."""
@@ -208,6 +226,20 @@ class BoundVisitor:
         spread = np.sqrt(np.maximum(self.squared, drift))
         found = self.coherent + STANDARD_DEVIATIONS * spread + FLUSH_ERROR
         return np.where(self.near, np.nan, found)
+
+
+def in_rows(values: Array, operation: Operation, adjoint: Array) -> Array:
+    """Return numbers of an operation's result in the shape of its adjoint's rows."""
+    return np.broadcast_to(values, operation.output.shape).reshape(adjoint.shape[1:])
+
+
+def worst_of(found: OperationRounding, operation: Operation, adjoint: Array) -> Array:
+    """Return the greatest errors of an operation's result, in its adjoint's rows."""
+    worst = in_rows(found.max_error + FLUSH_ERROR, operation, adjoint)
+    if np.all(np.isfinite(worst)):
+        return worst
+    unused = np.all(adjoint == 0, axis=0)  # 1 / 0 that no output depends on
+    return np.where(unused, 0.0, worst)
 
 
 def sum_of_products(adjoint: Array, errors: Array) -> Array:
