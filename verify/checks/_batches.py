@@ -25,6 +25,7 @@ from verify.checks.inputs import (
 )
 from verify.console.progress import doing
 from verify.data.sources import Source
+from verify.errors import DataError, printable
 from verify.forward.evaluable import Evaluable, Inputs
 from verify.forward.network import Network
 from verify.forward.trace import Trace
@@ -525,8 +526,10 @@ def examine(batch: Batch, *, examiner: Examiner) -> PartialResult:
     Raises
     ------
     DataError
-        Inputs that the model cannot take, such as ids outside the vocabulary.
+        Inputs that the model cannot take, such as ids outside the vocabulary, or an
+        output without a single number.
     """
+    _require_numbers(batch, examiner)
     found = first_look(batch, examiner)
     if found is not None:
         return found
@@ -542,6 +545,17 @@ def examine(batch: Batch, *, examiner: Examiner) -> PartialResult:
             batch.x, expected, batch.theirs, traces
         )
     return _compared(batch, examiner, expected, noise_floors, tolerances)
+
+
+def _require_numbers(batch: Batch, examiner: Examiner) -> None:
+    """Refuse an output that has no numbers, of which nothing can be proved."""
+    for name, y in zip(examiner.net.output_names, batch.theirs, strict=False):
+        if not y.size:
+            raise DataError(
+                f"output '{printable(name)}': it has no numbers for these inputs, only "
+                f"the shape {y.shape}, so there is nothing to compare. Look for a "
+                "slice or a split that leaves no steps"
+            )
 
 
 def first_look(batch: Batch, examiner: Examiner) -> PartialResult | None:

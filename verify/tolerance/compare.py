@@ -160,7 +160,7 @@ def compare(actual: Array, expected: Array, *, allowed: float | Array) -> Compar
     Comparison
     """
     limit = np.asarray(allowed, dtype=np.float64)
-    widest = float(limit.max())
+    widest = float(limit.max(initial=0.0))
     if actual.shape != expected.shape:
         return Comparison(
             matches=False,
@@ -353,7 +353,7 @@ def row_differences(
     found, scales = [], []
     for a, b in zip(ours, theirs, strict=True):
         diff = np.abs(a.astype(np.float64) - b.astype(np.float64))
-        found.append(diff.reshape(len(a), -1).max(axis=1))
+        found.append(diff.reshape(len(a), -1).max(axis=1, initial=0.0))
         scales.append(float(np.max(np.abs(a), initial=1e-30)))
     return np.stack(found, axis=1), np.array(scales)
 

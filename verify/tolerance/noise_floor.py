@@ -107,7 +107,8 @@ class Tolerance:
         """
         coarse = self.proven and self.limit > MAX_RELATIVE
         least = 1.0 if coarse else 1e-3
-        against = np.maximum(self.scale, least * self.scale.max() or SCALE_OF_ZEROS)
+        most = self.scale.max(initial=0.0)
+        against = np.maximum(self.scale, least * most or SCALE_OF_ZEROS)
         return (values <= self.limit * against) | (values <= NEGLIGIBLE)
 
     def bounded(self, bound: Array) -> Tolerance:
@@ -225,8 +226,13 @@ def _apart(other: Array, float64: Array) -> Array:
 
 
 def _by_unit(values: Array) -> Array:
-    """Return the greatest absolute value of each unit of the last axis."""
+    """Return the greatest absolute value of each unit of the last axis.
+
+    It is 0 of a part without numbers, such as ops.array_split makes.
+    """
     last = values.shape[-1] if values.ndim > 1 else 1
+    if not values.size:
+        return np.zeros(last)
     return np.max(np.abs(values.astype(np.float64)).reshape(-1, last), axis=0)
 
 

@@ -441,6 +441,26 @@ def test_layers_of_applications_are_read_from_every_file(tmp_path, ending):
     assert report.verdict is Verdict.FAIL
 
 
+def test_parts_without_numbers_pass_inside_a_model_and_are_refused_as_outputs():
+    import keras
+    from keras import layers, ops
+
+    x = keras.Input((5, 3))
+    y = layers.LSTM(4, return_sequences=True)(x)
+    first, none = ops.array_split(y[:, :1], 2, axis=1)  # of one step
+    both = layers.Dense(2)(ops.concatenate([none, first], axis=1))
+    whole = keras.Model(x, both)
+    passes(whole, floats(6, 5, 3))
+    theirs = whole.predict(floats(6, 5, 3), verbose=0)
+    wrong = verify.compare_outputs(
+        whole, floats(6, 5, 3), theirs + 0.01, diagnosis_seconds=0
+    )
+    assert wrong.verdict is Verdict.FAIL
+    for outputs in (y[:, :0], [y, none], y[..., :0]):
+        with pytest.raises(DataError, match=r"it has no numbers for these inputs"):
+            verify.check(keras.Model(x, outputs), floats(6, 5, 3))
+
+
 def test_a_scale_of_the_users_own_is_not_taken_for_that_of_convnext(tmp_path):
     import keras
 
