@@ -57,6 +57,7 @@ def test_outputs_behind_a_mean_of_whole_numbers_match(counted):
     assert said == {layer.name for layer in single}
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize(("layer", "weight"), [("lstm", "bias"), ("dense", "kernel")])
 def test_a_mistake_behind_it_is_found(counted, layer, weight):
     model, x = counted

@@ -176,6 +176,7 @@ def test_a_model_inside_is_read_layer_by_layer_and_stand_ins_have_masks(tmp_path
     assert any(moved)
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.keras
 def test_a_wrong_layer_fails_in_what_remains(tmp_path, monkeypatch):
     path, _ = own_file(tmp_path / "m.keras")

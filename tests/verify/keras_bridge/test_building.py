@@ -65,6 +65,7 @@ def test_a_name_with_a_slash_is_another_in_keras_3_alone(tmp_path):
     assert "decoder/gru" in report.to_text()
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.keras
 def test_a_vocabulary_that_keras_cannot_load_itself_is_given_to_it(tmp_path):
     import keras
@@ -98,6 +99,7 @@ def test_the_name_of_the_file_is_found_again_from_that_in_keras(name):
     assert file_name(inside) == name
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.keras
 def test_a_name_with_a_space_does_not_stop_predict(tmp_path):
     keras = import_keras()

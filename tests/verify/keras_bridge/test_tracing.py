@@ -106,6 +106,7 @@ def test_the_compiled_function_makes_the_calls_that_keras_makes(dtype, monkeypat
         np.testing.assert_allclose(a, b, atol=close)
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize(
     ("policy", "entered"),
     [("mixed_float16", "float32"), ("float32", "float64")],
@@ -138,6 +139,7 @@ def test_calls_have_the_names_of_their_layers_where_keras_casts_between(
     assert [layer.name for layer in report.layers if not layer.matches] == ["gru"]
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_a_model_that_keras_cannot_build_anew_is_compared_as_it_is(monkeypatch):
     from keras import Input, layers
 
@@ -223,6 +225,7 @@ def changed_in_place(model, change: str) -> None:
 CHANGES = ("activation", "reset_after", "go_backwards", "mask_value", "dtype_policy")
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_layer_that_is_changed_in_place_gets_a_function_of_its_own(change):
     """The kept function is not that of the model as it is, whatever predict does."""
@@ -245,6 +248,7 @@ def test_a_layer_that_is_changed_in_place_gets_a_function_of_its_own(change):
     assert found == outcome()
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_the_same_names_with_another_activation_are_another_config():
     tanh, relu = gru(name="gru"), gru("relu", name="gru")
     assert key(tanh) != key(relu)

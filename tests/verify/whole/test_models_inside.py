@@ -54,6 +54,7 @@ def test_masks_that_tensors_have_reach_a_model_inside(inputs):
     assert report.derived == 1
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_a_model_inside_that_loses_them_is_found(monkeypatch):
     monkeypatch.setattr(
         Functional, "own_masks", lambda self, layer, given: given["mask"]

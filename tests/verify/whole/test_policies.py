@@ -239,6 +239,7 @@ def test_weights_stored_in_16_bits_are_what_keras_computes_with(tmp_path):
     assert np.array_equal(ours.predict(inputs()), live.predict(inputs()))
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.keras
 def test_a_cast_of_a_masked_sequence_ends_the_mask_in_float64_too(tmp_path):
     import keras
