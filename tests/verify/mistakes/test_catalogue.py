@@ -148,10 +148,10 @@ def test_the_recurrent_layers_have_more_than_250_distinct_mistakes():
             for case in (
                 ("LSTM", ("gate order i,f,o,c", "bias missing")),
                 ("GRU", ("update gate inverted", "time reversed")),
+                ("GRU", ("gate order r,z,h", "bias rows swapped")),
             )
         ),
         ("LSTM", ("mask ignored", "forget bias added again")),
-        ("GRU", ("gate order r,z,h", "bias rows swapped")),
         ("SimpleRNN", ("recurrent_kernel transposed", "bias doubled")),
     ],
 )

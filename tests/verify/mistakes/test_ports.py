@@ -250,7 +250,7 @@ def test_a_mistake_of_a_port_has_the_outputs_of_its_entry_alone(name):
 @pytest.mark.parametrize(
     "name",
     [
-        "scores scaled",
+        pytest.param("scores scaled", marks=pytest.mark.thorough),
         pytest.param("two branches exchanged", marks=pytest.mark.thorough),
         pytest.param("padded in front", marks=pytest.mark.thorough),
     ],

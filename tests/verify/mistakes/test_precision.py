@@ -208,7 +208,9 @@ def nearest(bits):
     return lambda a: (np.floor(a * 2.0**bits + 0.5) / 2.0**bits).astype(np.float32)
 
 
-@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize(
+    "kind", ["LSTM", pytest.param("GRU", marks=pytest.mark.thorough)]
+)
 @pytest.mark.parametrize(
     ("to", "done"),
     [
@@ -324,7 +326,11 @@ def test_a_layer_computed_in_fixed_point_is_named(functions, name):
     ("functions", "name"),
     [
         ((sigmoid, np.tanh), "computed in ap_fixed<16,6>"),
-        (TABLES, "computed in ap_fixed<16,6>, with hls4ml's tables"),
+        pytest.param(
+            TABLES,
+            "computed in ap_fixed<16,6>, with hls4ml's tables",
+            marks=pytest.mark.thorough,
+        ),
     ],
 )
 def test_a_bias_left_out_in_fixed_point_is_named_with_the_format(functions, name):

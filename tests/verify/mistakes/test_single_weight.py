@@ -75,7 +75,7 @@ def test_the_place_of_a_wrong_number_is_found(name):
     model, x = MODELS[name]
     net = Network(model)
     found = shown = 0
-    count = many(16, 6)
+    count = many(16, 4)
     for path, weight, place, change in places(model, count, seed=5):
         outputs = changed(model, path, weight, place, change).predict(x)
         report = verify.compare_outputs(net, x, outputs)

@@ -21,7 +21,7 @@ from support.nets import (
     rnn,
     word_net,
 )
-from support.thoroughness import some
+from support.thoroughness import many, some
 
 from verify import Network, Verdict, compare_outputs, selftest
 from verify.mistakes.blind_spots import blind_spots
@@ -257,6 +257,9 @@ NETS = {
 }
 
 
+ALSO = ("Bidirectional GRU encoder", "Bidirectional GRU twice", "GRU decoder alone")
+"""Models that differ from the one before in their class alone."""
+
 ALIKE = [
     {"initial states h and c exchanged", "returned states h and c exchanged"},
     {"initial state h used for c", "returned state h used for c"},
@@ -321,14 +324,20 @@ def recorded(mutant, x):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.thorough) if name in ALSO else name
+        for name in NETS
+    ],
+)
 def test_a_port_with_a_mistake_about_states_is_told_its_mistake_and_no_other(name):
     make, inputs, _ = NETS[name]
     spec, x = make(), inputs()
     small = name in ("LSTM", "GRU", "decoder alone", "stateful LSTM")
     # a search in a larger model takes a second
-    step, start = 6 if small else 36, list(NETS).index(name)
-    for mutant in some(mistakes_about_states(spec), step, start):
+    mutants, start = mistakes_about_states(spec), list(NETS).index(name)
+    for mutant in some(mutants, 12 if small else len(mutants), start):
         report = compare_outputs(Network(spec), x, recorded(mutant, x))
         found = report.diagnosis.explanations
         assert (mutant.layer, mutant.name) in [(e.layer, e.mistake) for e in found]
@@ -383,7 +392,7 @@ PORTS = {
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=many(60, 25), deadline=None)
 @given(
     kind=st.sampled_from(["LSTM", "GRU", "SimpleRNN"]),
     name=st.sampled_from(list(PORTS)),
@@ -463,6 +472,7 @@ def test_all_layers_of_a_decoder_with_the_same_mistake_are_counted():
     assert found.explanation.startswith("in 2 layers (dec1, dec2): h and c are")
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_exchanged_states_are_named_together_with_another_mistake():
     spec, x = encoder_decoder(), sentences()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from support.nets import (
@@ -17,6 +19,7 @@ from support.nets import (
     spec,
     word_net,
 )
+from support.thoroughness import some
 
 from verify import Network, Verdict, compare_outputs
 from verify.mistakes.catalogue import catalogue
@@ -108,15 +111,17 @@ def halves():
     return net.spec(net.call(layer("Dense", "dense", units=2), y, features=8)[0])
 
 
+STEPS_WRONG = [
+    *("first step dropped", "last step dropped", "first step doubled"),
+    *("last step doubled", "outputs one step late"),
+    *("inputs shifted to the step after", "inputs shifted to the step before"),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("half", ["forward", "backward"])
 @pytest.mark.parametrize(
-    "name",
-    [
-        *("first step dropped", "last step dropped", "first step doubled"),
-        *("last step doubled", "outputs one step late"),
-        *("inputs shifted to the step after", "inputs shifted to the step before"),
-    ],
+    ("half", "name"),  # of an odd number of names every other: each in one half
+    some(itertools.product(["forward", "backward"], STEPS_WRONG), 2),
 )
 def test_a_step_too_few_or_too_many_in_one_direction_is_named_with_its_half(name, half):
     model, x = halves(), features(batch=24)
