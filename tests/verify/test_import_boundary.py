@@ -72,7 +72,8 @@ def test_reading_and_evaluating_a_file_loads_neither(tmp_path):
         f"net = verify.load({str(path)!r})\n"
         "net.predict(np.ones((2, 6))); net.trace(np.ones((2, 6)))\n"
         "verify.describe(net)\n"
-        "verify.compare_outputs(net, np.ones((2, 6)), np.ones((2, 2)))"
+        "verify.compare_outputs(net, np.ones((2, 6)), np.ones((2, 2)),"
+        " diagnosis_seconds=1)"
     ) == "none"  # fmt: skip
 
 

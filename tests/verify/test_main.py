@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from support import commands
 from support.nets import OUTPUTS, TIME, UNITS, ids, mutated
+from support.thoroughness import some
 
 import verify
 from verify.__main__ import main
@@ -124,6 +126,7 @@ def test_check_of_a_chaotic_model_ends_with_3(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("INCONCLUSIVE")
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.keras
 def test_check_of_a_model_that_differs_ends_with_1(model, capsys, monkeypatch):
     wrong = mutated(verify.load(model).spec, "bias missing")
@@ -189,32 +192,33 @@ def write_bad_files(folder) -> None:
     np.save(folder / "shape.npy", np.ones((3, TIME + 2)))
 
 
+BAD_DATA = [
+    ("none.npy", "no such file"),
+    ("text.csv", "expected numbers only. Received: 'hello' in column 'a'"),
+    ("empty.csv", "expected numbers. The file is empty"),
+    ("ragged.csv", "cannot be read as .csv"),
+    ("not.npy", "cannot be read as .npy"),
+    ("not.npz", "cannot be read as .npz"),
+    ("data.txt", "ending in .npy, .npz, .csv, .tsv, .parquet. Received: text"),
+    ("objects.npy", "Received: Python objects, which are not unpickled"),
+    ("words.npy", "expected numbers. Received: dtype=<U1"),
+    ("two.npz", "expected one array, or one called 'x'. Received: a, b"),
+    ("cut.npy", "cannot be read as .npy"),
+    ("huge.npy", "cannot be read as .npy"),
+    ("nan.npy", "expected finite numbers in the inputs"),
+    ("far.npy", "expected token ids from 0 to 10, or to -11 counted"),
+    ("range.csv", "the first line, 0, 1, 2, ..., may be headings or a sample"),
+    ("shape.npy", "shape (batch, 6). Received: shape=(3, 8)"),
+    (".", "Received: a folder"),
+]
+
+
 @pytest.mark.parametrize(
-    ("file", "message"),
-    [
-        ("none.npy", "no such file"),
-        ("text.csv", "expected numbers only. Received: 'hello' in column 'a'"),
-        ("empty.csv", "expected numbers. The file is empty"),
-        ("ragged.csv", "cannot be read as .csv"),
-        ("not.npy", "cannot be read as .npy"),
-        ("not.npz", "cannot be read as .npz"),
-        ("data.txt", "ending in .npy, .npz, .csv, .tsv, .parquet. Received: text"),
-        ("objects.npy", "Received: Python objects, which are not unpickled"),
-        ("words.npy", "expected numbers. Received: dtype=<U1"),
-        ("two.npz", "expected one array, or one called 'x'. Received: a, b"),
-        ("cut.npy", "cannot be read as .npy"),
-        ("huge.npy", "cannot be read as .npy"),
-        ("nan.npy", "expected finite numbers in the inputs"),
-        ("far.npy", "expected token ids from 0 to 10, or to -11 counted"),
-        ("range.csv", "the first line, 0, 1, 2, ..., may be headings or a sample"),
-        ("shape.npy", "shape (batch, 6). Received: shape=(3, 8)"),
-        (".", "Received: a folder"),
-    ],
+    ("command", "bad"),  # of an odd number of files every other: each once or twice
+    some(itertools.product(["trace", "compare", "check"], BAD_DATA), 2),
 )
-@pytest.mark.parametrize("command", ["trace", "compare", "check"])
-def test_bad_data_is_one_line_and_exit_code_2(
-    model, tmp_path, capsys, file, message, command
-):
+def test_bad_data_is_one_line_and_exit_code_2(model, tmp_path, capsys, bad, command):
+    file, message = bad
     write_bad_files(tmp_path)
     out = tmp_path / "out.npz"
     more = {

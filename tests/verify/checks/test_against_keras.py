@@ -84,10 +84,15 @@ def test_the_file_passes_as_the_live_model_does(model, tmp_path):
         ("bias missing", "first"),
         ("recurrent_kernel transposed", "first"),
         ("mask ignored", "words"),
-        ("recurrent term missing", "first"),
         ("recurrent_activation keras2_hard_sigmoid instead of sigmoid", "first"),
-        ("forget bias added again", "first"),
-        ("gates interleaved", "first"),
+        *(
+            pytest.param(mistake, "first", marks=pytest.mark.thorough)
+            for mistake in (
+                "recurrent term missing",
+                "forget bias added again",
+                "gates interleaved",
+            )
+        ),
     ],
 )
 def test_a_planted_mistake_is_located_and_named(model, mistake, layer):
@@ -461,6 +466,7 @@ def test_models_of_another_kind_are_refused_by_name():
             verify.load(model)
 
 
+@pytest.mark.usefixtures("undiagnosed")
 @pytest.mark.parametrize("how", ["functional", "sequential", "own arguments"])
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_class_that_changes_how_a_model_trains_alone_is_checked(how, jit_compile):

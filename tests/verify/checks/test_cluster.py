@@ -300,7 +300,9 @@ if __name__ == "__main__":  # workers import it
     ("said", "after"),
     some([("begins", 0.03), ("begins", 0.1), ("begins", 0.5), ("are up", 0.5)], 2, 1),
 )
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.thorough)]
+)
 def test_local_workers_end_with_a_signal_also_while_they_are_started(
     said, after, number, tmp_path
 ):

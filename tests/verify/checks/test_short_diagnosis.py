@@ -67,7 +67,9 @@ def some_mistake(net, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+@pytest.mark.parametrize(
+    "kind", ["GRU", pytest.param("LSTM", marks=pytest.mark.thorough)]
+)
 def test_a_port_is_searched_on_its_first_steps(kind, evaluated):
     net = net_of(loop(kind), loop(kind, "b"), DENSE)
     name = some_mistake(net, kind)
@@ -102,7 +104,7 @@ def test_what_explains_the_first_steps_alone_is_not_said():
     x = given()
     (y,) = planted(net, name).evaluate(x)
     y[:, TIME - 20 :] += 0.3
-    found = compare_outputs(net, x, [y.astype(np.float32)], diagnosis_seconds=2)
+    found = compare_outputs(net, x, [y.astype(np.float32)], diagnosis_seconds=1)
     assert name not in [e.mistake for e in found.diagnosis.explanations]
 
 

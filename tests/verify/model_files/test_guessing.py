@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import h5py
 import numpy as np
 import pytest
 from support.nets import features, random_weights
+from support.thoroughness import some
 
 import verify
 from verify import ModelFileError
@@ -350,18 +352,21 @@ def gates_in_one(count, inputs, units, within):
     return {f"{within}_{w}": s for w, s in shapes.items()}
 
 
-@pytest.mark.parametrize("ending", ["", ":0"])
+GATES_OF_KERAS_1 = [
+    ("LSTM", gate_by_gate("icfo", 3, 4, "rnn_1")),
+    ("GRU", gate_by_gate("zrh", 3, 4, "rnn_1")),
+    ("LSTM", gates_in_one(4, 3, 4, "rnn_1")),
+    ("GRU", gates_in_one(3, 3, 4, "rnn_1")),
+    ("SimpleRNN", gates_in_one(1, 3, 4, "rnn_1")),
+]
+
+
 @pytest.mark.parametrize(
-    ("class_name", "arrays"),
-    [
-        ("LSTM", gate_by_gate("icfo", 3, 4, "rnn_1")),
-        ("GRU", gate_by_gate("zrh", 3, 4, "rnn_1")),
-        ("LSTM", gates_in_one(4, 3, 4, "rnn_1")),
-        ("GRU", gates_in_one(3, 3, 4, "rnn_1")),
-        ("SimpleRNN", gates_in_one(1, 3, 4, "rnn_1")),
-    ],
+    ("ending", "gates"),  # of an odd number of classes every other: each once
+    some(itertools.product(["", ":0"], GATES_OF_KERAS_1), 2),
 )
-def test_the_gates_of_keras_1_say_the_class(tmp_path, class_name, arrays, ending):
+def test_the_gates_of_keras_1_say_the_class(tmp_path, gates, ending):
+    class_name, arrays = gates
     dense_1 = {"dense_1_W": (4, 2), "dense_1_b": (2,)}
     layers = {"rnn_1": arrays, "dropout_1": {}, "dense_1": dense_1}
     path = keras1(tmp_path / "w.h5", layers, ending=ending)

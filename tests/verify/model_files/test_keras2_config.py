@@ -287,7 +287,7 @@ def test_an_h5_of_keras_3_keeps_the_options_that_keras_3_knows(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", range(2))
+@pytest.mark.parametrize("block", [0, pytest.param(1, marks=pytest.mark.thorough)])
 def test_h5_files_with_unusual_contents_load_or_are_refused_in_one_line(
     block, tmp_path
 ):
@@ -319,7 +319,9 @@ def test_optimizer_states_beside_the_model_are_not_read(tmp_path):
 
 
 @pytest.mark.keras
-@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize(
+    "frozen", [pytest.param(False, marks=pytest.mark.thorough), True]
+)
 def test_int8_models_are_read_from_h5_files_too(frozen, tmp_path):
     import keras
     from keras import layers

@@ -60,14 +60,21 @@ def verdict(path: Path, outputs: np.ndarray, **options: Any) -> Verdict:
     ).verdict
 
 
-@pytest.mark.parametrize("alpha", [None, 3])
+@pytest.mark.parametrize("alpha", [pytest.param(None, marks=pytest.mark.thorough), 3])
 def test_a_live_model_is_compared_with_the_matrices_in_its_kernels(alpha):
     report = verify.check(model(alpha), IDS, gradients=True)
     assert report.verdict is Verdict.PASS, str(report)
 
 
-@pytest.mark.parametrize("alpha", [None, 3])
-@pytest.mark.parametrize("ending", [".keras", ".h5"])
+@pytest.mark.parametrize(
+    ("alpha", "ending"),
+    [
+        (3, ".keras"),
+        (3, ".h5"),
+        pytest.param(None, ".keras", marks=pytest.mark.thorough),
+        pytest.param(None, ".h5", marks=pytest.mark.thorough),
+    ],
+)
 def test_files_compute_what_was_predicted_before_they_were_saved(
     tmp_path, alpha, ending
 ):

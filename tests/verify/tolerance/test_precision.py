@@ -306,7 +306,9 @@ def test_a_mistake_is_found_and_named_under_the_rounding_of_a_port(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize(
+    "kind", ["LSTM", pytest.param("GRU", marks=pytest.mark.thorough)]
+)
 @pytest.mark.parametrize("precision", ["float16", "fixed<16,6>", "int8"])
 def test_no_mistake_that_shows_passes(kind, precision):
     """Every fifth mistake in the weights, in a port of that precision."""

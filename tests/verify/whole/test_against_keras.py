@@ -61,7 +61,7 @@ options = st.fixed_dictionaries(
 gates = st.sampled_from(["sigmoid", "hard_sigmoid", "tanh", "relu6"])
 
 
-@settings(max_examples=many(120, 40))
+@settings(max_examples=many(120, 25))
 @given(
     kind=st.sampled_from(RECURRENT),
     options=options,

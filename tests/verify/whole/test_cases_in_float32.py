@@ -42,7 +42,7 @@ CASES = tried()
 RAD2DEG = next(case for case in CASES if case.name == "ops.Rad2deg")
 WHOLE_PIXELS = [x for x in CASES if x.name == "Resizing" and x.dtypes == ["uint8"]]
 OTHERS = [case for case in CASES if case.name in ("ops.STFT", "ops.Exp2")]
-CHOSEN = [*some(CASES, 60), RAD2DEG, *WHOLE_PIXELS[:3], *OTHERS]
+CHOSEN = [*some(CASES, 90), RAD2DEG, *WHOLE_PIXELS[:3], *OTHERS]
 
 
 def in_float32(case: Case) -> Case:

@@ -200,6 +200,7 @@ def test_open_axes_that_something_else_in_the_model_limits():
     passes(keras.Model(t, layers.GRU(3)(words + fixed)), ids(20, 4, 8))
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_a_sequential_that_took_the_batch_of_its_first_call_takes_any_rows(tmp_path):
     import keras
     from keras import layers
@@ -223,6 +224,7 @@ def test_a_sequential_that_took_the_batch_of_its_first_call_takes_any_rows(tmp_p
         verify.check(kept, x)
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_a_predict_that_keeps_what_was_compiled_before_is_told_from_a_wrong_formula():
     import keras
     from keras import layers
