@@ -13,7 +13,9 @@ from recipes.__main__ import main
 pytestmark = pytest.mark.keras
 
 
-@pytest.mark.parametrize("name", ["toy_rnn", "toy_lstm"])
+@pytest.mark.parametrize(
+    "name", ["toy_rnn", pytest.param("toy_lstm", marks=pytest.mark.thorough)]
+)
 def test_with_more_units_both_phrases_are_learnt(name, tmp_path, capsys):
     """The command that a wrong model names."""
     command = ["run", name, "--out", str(tmp_path)]

@@ -24,6 +24,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.usefixtures("unverified")
 def test_a_run_is_repeated_and_resumed_to_the_bit_and_keeps_its_backend(
     tweets_csv, tmp_path
 ):
@@ -38,6 +39,7 @@ def test_a_run_is_repeated_and_resumed_to_the_bit_and_keeps_its_backend(
     assert_same_run(whole, parts)
 
 
+@pytest.mark.usefixtures("unverified")
 def test_many_steps_at_once_give_the_weights_of_single_steps(
     tweets_csv, tmp_path, monkeypatch
 ):
@@ -75,8 +77,15 @@ BATCHES = 12
 
 
 @pytest.mark.usefixtures("hears")
-@pytest.mark.parametrize("at", [2 * BATCHES - 5, 2 * BATCHES + 3])
-@pytest.mark.parametrize("how", ["a destructor", "a callback"])
+@pytest.mark.parametrize(
+    ("how", "at"),
+    [
+        ("a destructor", 2 * BATCHES - 5),
+        ("a callback", 2 * BATCHES + 3),
+        pytest.param("a destructor", 2 * BATCHES + 3, marks=pytest.mark.thorough),
+        pytest.param("a callback", 2 * BATCHES - 5, marks=pytest.mark.thorough),
+    ],
+)
 def test_training_ends_at_once_though_python_drops_the_interrupt(
     how, at, dropped, tmp_path
 ):
