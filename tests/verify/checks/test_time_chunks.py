@@ -3,6 +3,7 @@ decided; never passed or failed by accident."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -25,12 +26,14 @@ from verify.tolerance.compare import compare
 pytestmark = pytest.mark.keras
 
 TIME, SIZE, UNITS, ROWS = 60, 5, 32, 6
-LONG = 120
+LONG = 80
 """Steps after which even the rounding of float64 shows."""
 
 GAIN = {"SimpleRNN": 4.0, "LSTM": 15.0, "GRU": 7.0}
 """Recurrent kernels so large that each step amplifies rounding; chunks of ten steps are
 short enough."""
+
+GATED = ("LSTM", "GRU")
 
 GREAT = {"SimpleRNN": 8.0, "LSTM": 30.0, "GRU": 10.0}
 """So large that ten steps may be too many, and two are not."""
@@ -77,6 +80,12 @@ def recurrent(
     return wild(x, y, gain or GAIN[kind], seed)
 
 
+@functools.cache
+def unchanged() -> Any:
+    """One GRU, compiled once, for tests that change nothing of it."""
+    return recurrent("GRU")
+
+
 def apart(model: Any, x: Any) -> float:
     """Return how far two correct float32 programs are from each other."""
     ours = verify.load(model).predict(x, dtype="float32")
@@ -89,7 +98,8 @@ def in_chunks(report: Report) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "kind", ["SimpleRNN", "LSTM", pytest.param("GRU", marks=pytest.mark.thorough)]
+    "kind",
+    ["SimpleRNN", *(pytest.param(k, marks=pytest.mark.thorough) for k in GATED)],
 )
 def test_a_chaotic_model_passes_in_chunks(kind):
     model, x = recurrent(kind, time=LONG, gain=GREAT[kind]), features(time=LONG)
@@ -123,18 +133,23 @@ def test_a_chaotic_model_of_texts_passes_in_chunks():
     assert in_chunks(report) == ["rnn"]
 
 
-def test_loops_around_a_cell_and_convolutions_pass_in_chunks():
-    import keras
+@pytest.mark.thorough
+def test_a_loop_around_a_cell_passes_in_chunks():
+    from keras import Input, layers
 
-    layers = keras.layers
-    x = keras.Input((TIME, SIZE))
+    x = Input((TIME, SIZE))
     y = layers.RNN(layers.GRUCell(UNITS), name="rnn")(x)
     model = wild(x, layers.Dense(2)(y), GAIN["GRU"])
     report = verify.check(model, features())
     assert apart(model, features()) > 0.5
     assert report.verdict is Verdict.PASS
     assert in_chunks(report) == ["rnn"]
-    x = keras.Input((40, 6, SIZE))
+
+
+def test_a_loop_around_convolutions_passes_in_chunks():
+    from keras import Input, layers
+
+    x = Input((40, 6, SIZE))
     y = layers.ConvLSTM1D(12, 3, padding="same", name="rnn")(x)
     model = wild(x, layers.Dense(2)(layers.Flatten()(y)), 30.0)
     images = np.random.default_rng(0).normal(size=(2, 40, 6, SIZE)).astype(np.float32)
@@ -184,6 +199,7 @@ def test_with_every_option_of_the_loop(kind, options):
     assert in_chunks(report) == ["rnn"]
 
 
+@pytest.mark.thorough
 def test_given_initial_states_begin_the_first_chunk():
     import keras
 
@@ -197,6 +213,7 @@ def test_given_initial_states_begin_the_first_chunk():
     assert in_chunks(report) == ["rnn"]
 
 
+@pytest.mark.thorough
 def test_layers_one_behind_the_other_are_both_compared_in_chunks():
     import keras
 
@@ -231,7 +248,7 @@ def test_a_mistake_that_leaves_each_step_right_is_not_passed(monkeypatch):
     """A NumPy that forgets its states after eleven steps computes every chunk right."""
     from verify.forward import recurrence
 
-    model, x = recurrent("GRU", time=LONG), features(time=LONG)
+    model, x = recurrent("GRU", time=2 * TIME), features(time=2 * TIME)
     net = verify.load(model)
     layer = net.spec["rnn"]
 
@@ -253,7 +270,7 @@ def test_a_mistake_that_leaves_each_step_right_is_not_passed(monkeypatch):
 def test_chunks_that_are_not_the_run_decide_nothing(monkeypatch):
     from verify import keras_bridge
 
-    model, x = recurrent("GRU"), features()
+    model, x = unchanged(), features()
     right = keras_bridge.time_chunks
 
     def of_other_rows(keras: Any, call: Any, *args: Any, **options: Any) -> Any:
@@ -273,7 +290,7 @@ def test_chunks_that_are_not_the_run_decide_nothing(monkeypatch):
 def test_where_predict_cannot_be_looked_into_nothing_is_decided(monkeypatch):
     from verify import keras_bridge
 
-    model, x = recurrent("GRU"), features()
+    model, x = unchanged(), features()
     right = keras_bridge.predicted_calls
 
     def moved(*args: Any) -> Any:
@@ -286,6 +303,7 @@ def test_where_predict_cannot_be_looked_into_nothing_is_decided(monkeypatch):
     assert any("predict's own states cannot be seen" in w for w in report.warnings)
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_predict_that_is_wrong_in_a_chaotic_model_is_not_passed(monkeypatch):
     """Every later step depends on the wrong one, so no output shows it: chunks do."""
     import keras
@@ -373,6 +391,7 @@ def test_a_mistake_inside_time_distributed_fails_and_is_named():
     assert "bias missing" in [x.mistake for x in report.diagnosis.explanations]
 
 
+@pytest.mark.thorough
 def test_steps_of_time_distributed_in_another_order_do_not_pass(monkeypatch):
     turned = chunks._merged
 
@@ -385,6 +404,7 @@ def test_steps_of_time_distributed_in_another_order_do_not_pass(monkeypatch):
     assert report.verdict is Verdict.INCONCLUSIVE
 
 
+@pytest.mark.thorough
 def test_a_mistake_in_one_direction_fails_and_is_named():
     import keras
 
@@ -403,6 +423,7 @@ def test_a_mistake_in_one_direction_fails_and_is_named():
     assert first.name == path
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_directions_that_are_turned_otherwise_do_not_pass_in_chunks():
     import keras
 
@@ -437,6 +458,7 @@ def test_a_stateful_model_passes_in_chunks_from_batch_to_batch():
     assert chunked.chunks == 3 * TIME // 10
 
 
+@pytest.mark.usefixtures("undiagnosed")
 def test_states_that_are_not_carried_from_batch_to_batch_do_not_pass():
     model, x = stateful(False, 3), features(rows=9)
     net = verify.load(model)
@@ -484,7 +506,9 @@ def test_loops_in_models_inside_a_model_pass_in_chunks():
     assert len(model.get_layer("deep").get_layer("rnn")._inbound_nodes) == 1
 
 
-@pytest.mark.parametrize("path", NESTED[2:])
+@pytest.mark.parametrize(
+    "path", [NESTED[2], pytest.param(NESTED[3], marks=pytest.mark.thorough)]
+)
 def test_a_mistake_in_a_chaotic_model_inside_fails_and_is_named(path):
     model = nested()
     net = verify.load(model)
@@ -498,6 +522,7 @@ def test_a_mistake_in_a_chaotic_model_inside_fails_and_is_named(path):
     assert (found.layer, found.mistake) == (path, "bias missing")
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("undiagnosed")
 def test_a_model_inside_that_hands_its_layers_something_else_does_not_pass():
     from verify.keras_bridge import opened, predicted_calls
@@ -569,7 +594,7 @@ def test_what_is_not_run_in_chunks_is_inconclusive_and_says_by_how_much():
 
 
 def test_outputs_of_a_port_of_a_chaotic_model_decide_nothing():
-    model, x = recurrent("GRU"), features()
+    model, x = unchanged(), features()
     theirs = verify.load(model).predict(x, dtype="float32")
     report = verify.compare_outputs(model, x, theirs)
     assert report.verdict is Verdict.INCONCLUSIVE
@@ -635,7 +660,7 @@ def test_masked_steps_that_show_something_else_do_not_pass_in_chunks():
 
 
 def test_a_report_of_chunks_holds_their_figures():
-    report = verify.check(recurrent("GRU"), features())
+    report = verify.check(unchanged(), features())
     assert report.proof.matches
     assert report.numerics.matches
     assert report.numerics.error_ratio < 1

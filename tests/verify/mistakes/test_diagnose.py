@@ -72,7 +72,7 @@ def test_every_mistake_is_named_from_the_final_outputs_alone(
     right = word_net(rnn(kind, **options))
     x = ids(batch=64)
     share_outputs(monkeypatch, Network(right), x)
-    first, mutants = 0, some(catalogue(right), 21, len(kind))
+    first, mutants = 0, some(catalogue(right), 42, len(kind))
     for mutant in mutants:
         outputs = mutant.evaluate(x, None)[0]  # float32, as a port computes
         report = compare_outputs(Network(right), x, outputs)
@@ -86,8 +86,8 @@ def test_every_mistake_is_named_from_the_final_outputs_alone(
 @pytest.mark.slow
 def test_a_difference_that_no_known_mistake_explains_is_said_to_be_so():
     net = Network(lstm_spec())
-    x = ids(batch=64)
-    outputs = net.predict(x) + np.linspace(0, 1e-2, 128).reshape(64, 2)
+    x = ids(batch=16)
+    outputs = net.predict(x) + np.linspace(0, 1e-2, 32).reshape(16, 2)
     report = compare_outputs(net, x, outputs)
     assert report.verdict is Verdict.FAIL
     assert not report.diagnosis

@@ -95,7 +95,9 @@ def test_padding_that_is_zeros_and_computed_is_named():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", ["one", "two"])
+@pytest.mark.parametrize(
+    "place", ["one", pytest.param("two", marks=pytest.mark.thorough)]
+)
 def test_a_layer_that_ignores_its_mask_is_named_alone(place):
     model, x = stacked(), padded()
     planted = next(m for m in masks_one_by_one(model) if m.layer == place)
@@ -115,7 +117,9 @@ def shaped(net, *outputs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("half", ["forward", "backward"])
+@pytest.mark.parametrize(
+    "half", ["forward", pytest.param("backward", marks=pytest.mark.thorough)]
+)
 def test_a_half_that_runs_over_the_padding_is_said_to_do_so(half):
     net = FunctionalNet()
     masked, *_ = net.call(
@@ -331,7 +335,9 @@ def softly(model, hidden):
     ("masks", "said"),
     [
         ((False, True), ("mask not made", "ea")),
-        ((True, False), ("mask not made", "eb")),
+        pytest.param(
+            (True, False), ("mask not made", "eb"), marks=pytest.mark.thorough
+        ),
         ((False, False), ("mask ignored", "")),
     ],
 )

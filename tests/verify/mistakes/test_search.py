@@ -85,7 +85,9 @@ def test_a_mistake_in_all_layers_of_a_class_is_one_mistake(kind, order, count):
     ("name", "words"),
     [
         ("bias missing", "in the backward half of all 2 Bidirectional layers"),
-        ("gate order i,f,o,c", "in all 4 LSTM layers"),
+        pytest.param(
+            "gate order i,f,o,c", "in all 4 LSTM layers", marks=pytest.mark.thorough
+        ),
     ],
 )
 def test_what_is_wrong_in_the_halves_of_every_bidirectional_is_said_so(name, words):
@@ -159,7 +161,9 @@ def test_a_search_does_not_depend_on_what_was_computed_before():
     assert not found.untried
 
 
-@pytest.mark.parametrize("rows", [64, 96, 200])
+@pytest.mark.parametrize(
+    "rows", [*(pytest.param(n, marks=pytest.mark.thorough) for n in (64, 96)), 200]
+)
 def test_what_ties_rows_together_is_sought_on_the_first_rows(rows):
     right, x = lstm_spec(), ids(batch=rows)
     for name in ("states carried to the next row", "states carried to the next batch"):
@@ -175,7 +179,9 @@ def test_what_explains_most_rows_is_kept_with_the_first_row_that_it_does_not():
     mutant = next(m for m in catalogue(right) if m.name == "bias missing")
     theirs = mutant.evaluate(Network(right).prepare(x), "float32")
     theirs[0][[17, 40]] += np.float32(0.125)
-    diagnosis = compare_outputs(Network(right), x, theirs[0]).diagnosis
+    diagnosis = compare_outputs(
+        Network(right), x, theirs[0], diagnosis_seconds=4
+    ).diagnosis
     assert not diagnosis
     nearest = diagnosis.nearest
     assert nearest.explanation.mistake == "bias missing"
@@ -188,7 +194,7 @@ def test_noise_is_not_blamed_on_anything():
     rng = np.random.default_rng(1)
     theirs = rng.uniform(size=(40, 2)).astype(np.float32)
     diagnosis = compare_outputs(
-        Network(right), x, theirs, diagnosis_seconds=3
+        Network(right), x, theirs, diagnosis_seconds=2
     ).diagnosis
     assert not diagnosis
     assert diagnosis.nearest is None
