@@ -467,8 +467,17 @@ def test_models_of_another_kind_are_refused_by_name():
 
 
 @pytest.mark.usefixtures("undiagnosed")
-@pytest.mark.parametrize("how", ["functional", "sequential", "own arguments"])
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+    ("how", "jit_compile"),
+    [
+        ("functional", False),
+        ("functional", True),
+        ("sequential", True),
+        ("own arguments", True),
+        pytest.param("sequential", False, marks=pytest.mark.thorough),
+        pytest.param("own arguments", False, marks=pytest.mark.thorough),
+    ],
+)
 def test_a_class_that_changes_how_a_model_trains_alone_is_checked(how, jit_compile):
     import keras
     from keras import Input, layers

@@ -70,7 +70,13 @@ MODELS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",  # the last has a GRU too
+    [
+        pytest.param(name, marks=pytest.mark.thorough) if name == "GRU" else name
+        for name in MODELS
+    ],
+)
 def test_the_place_of_a_wrong_number_is_found(name):
     model, x = MODELS[name]
     net = Network(model)

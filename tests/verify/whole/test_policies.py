@@ -42,7 +42,13 @@ def inputs() -> np.ndarray:
 
 
 @pytest.mark.keras
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(
+    "policy",  # float32 is that of all other tests
+    [
+        pytest.param(p, marks=pytest.mark.thorough) if p == "float32" else p
+        for p in POLICIES
+    ],
+)
 @pytest.mark.parametrize(
     "kind",
     [
