@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from quickly import few, on_few
+from support.nets import ids, lstm_file
 from support.thoroughness import many
 
 import verify
@@ -184,19 +185,15 @@ def planned(monkeypatch) -> list[str]:
 
 
 @pytest.mark.keras
-def test_every_command_of_the_tables_runs(
-    trained, planned, tmp_path, capsys, monkeypatch
-):
+def test_every_command_of_the_tables_runs(planned, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(verify, "check", few(verify.check))
-    model = trained / "runs" / "sentiment_lstm" / "model.keras"
-    (tmp_path / "model.keras").write_bytes(model.read_bytes())
+    model = lstm_file(tmp_path / "model.keras")
     with zipfile.ZipFile(model) as archive:
         weights = archive.read("model.weights.h5")
     (tmp_path / "weights.h5").write_bytes(weights)
-    x = np.random.default_rng(0).integers(0, 12_533, size=(20, 26))
-    np.save("x.npy", x)
-    np.save("theirs.npy", verify.load(model).predict(x))
+    np.save("x.npy", ids(batch=20))
+    np.save("theirs.npy", verify.load(model).predict(ids(batch=20)))
     named: dict[str, set[str]] = {
         "run": set(),
         "rnn-recipe": set(),
@@ -481,7 +478,7 @@ def test_the_benchmark_of_trust_measures_every_column():
     (written, *_) = json.loads((trust.RESULTS_FOLDER / "trust.json").read_text())[
         "rows"
     ]
-    measured = trust.measure("SimpleRNN", every=many(12, 30))
+    measured = trust.measure("SimpleRNN", every=many(12, 60))
     assert measured.mistakes == written["mistakes"]
     assert measured.proof == written["proof"] == 1
     assert 0 < measured.port <= 1
@@ -586,7 +583,7 @@ def test_the_tables_of_conversions_are_what_their_command_wrote():
 def test_the_benchmark_of_number_formats_runs(capsys, tmp_path):
     from benchmarks import number_formats
 
-    few = ["--models", "2", "--every", str(many(40, 80)), "--out", str(tmp_path)]
+    few = ["--models", "2", "--every", str(many(40, 160)), "--out", str(tmp_path)]
     number_formats.main(few)
     assert "FALSE ALARM" not in capsys.readouterr().out
     name = "number_formats.json"
@@ -596,6 +593,7 @@ def test_the_benchmark_of_number_formats_runs(capsys, tmp_path):
     assert written["formats"].keys() == kept["formats"].keys()
 
 
+@pytest.mark.thorough
 @pytest.mark.keras
 def test_the_benchmark_of_the_kernels_prints_what_is_kept(capsys, monkeypatch):
     from benchmarks import activation_errors
