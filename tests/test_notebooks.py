@@ -21,12 +21,16 @@ from recipes.explore import exercises
 ROOT = Path(__file__).parents[1]
 NAMES = [script.stem for script in notebook_runs.SCRIPTS]
 ANSWERED = ("not yet", "right")
-ENOUGH = {"03_sentiment": 512}
+ENOUGH = {"03_sentiment": 512, "04_gates_and_memory": 4096}
 """Rows to train on where nothing is concluded from what has been learnt."""
 
-LONG = ("05_padding_and_masks", "11_tags_and_phrases")
-"""Run by `make thorough` alone: they train the networks of `padding_study`,
-`many_to_many` and `one_to_many`, as the tests of these recipes do."""
+LONG = (
+    *("03_sentiment", "05_padding_and_masks", "10_order_and_distance"),
+    *("11_tags_and_phrases", "12_overfitting", "14_could_it_have_failed"),
+)
+"""Run by `make thorough` alone: they train the networks of `seeds`, `padding_study`,
+`word_order`, `long_memory`, `many_to_many` and `one_to_many`, as the tests of these
+recipes do, or search in them as the others and the tests of `selftest` do."""
 
 
 def made(name: str):
