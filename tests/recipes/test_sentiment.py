@@ -26,7 +26,19 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("name", SENTIMENT)
+TRAINED_ELSEWHERE = ("sentiment_rnn", "sentiment_gru")
+"""By the tests of whole runs, and by those of seeds and of the sweep."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.thorough)
+        if name in TRAINED_ELSEWHERE
+        else name
+        for name in SENTIMENT
+    ],
+)
 def test_every_sentiment_recipe_runs_on_real_tweets(name, tweets_csv, tmp_path, capsys):
     out = tmp_path / "run"
     arguments = ["run", name, "--csv", tweets_csv, "--epochs", "1", "--out", str(out)]

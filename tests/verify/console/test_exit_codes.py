@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import stat
@@ -15,6 +16,7 @@ import click
 import numpy as np
 import pytest
 from support.nets import ids
+from support.thoroughness import some
 
 import recipes.__main__
 import verify.__main__
@@ -258,8 +260,10 @@ sys.exit(main(["layers"]))
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
-@pytest.mark.parametrize("buffered", [True, False])
-@pytest.mark.parametrize("streams", ["stdout", "stderr", "both"])
+@pytest.mark.parametrize(
+    ("buffered", "streams"),  # of an odd number of streams every other: each once
+    some(itertools.product([True, False], ["stdout", "stderr", "both"]), 2),
+)
 def test_a_full_disk_behind_stdout_is_said_and_no_defect(streams, buffered, tmp_path):
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     environment["PYTHONUNBUFFERED"] = "" if buffered else "1"

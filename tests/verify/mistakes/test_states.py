@@ -257,8 +257,12 @@ NETS = {
 }
 
 
-ALSO = ("Bidirectional GRU encoder", "Bidirectional GRU twice", "GRU decoder alone")
-"""Models that differ from the one before in their class alone."""
+ALSO = (
+    *("GRU", "Bidirectional GRU encoder", "Bidirectional GRU twice"),
+    *("GRU decoder alone", "two layers each"),
+)
+"""Models that differ from the one before in their class alone, and that of which the
+tests below compare outputs."""
 
 ALIKE = [
     {"initial states h and c exchanged", "returned states h and c exchanged"},
