@@ -492,6 +492,7 @@ def nested() -> Any:
 NESTED = ["rnn", "inner/both/forward_layer", "inner/both/backward_layer", "deep/rnn"]
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:Layer 'deep' .* mask attached")  # by Keras itself
 def test_loops_in_models_inside_a_model_pass_in_chunks():
     model, x = nested(), features()
