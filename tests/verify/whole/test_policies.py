@@ -192,6 +192,23 @@ def test_recorded_layers_have_a_derived_bound_in_16_bits(made_of, policy):
 
 
 @pytest.mark.keras
+def test_several_rows_of_a_sample_have_a_bound_in_16_bits():
+    import keras
+
+    policy, ops = "mixed_bfloat16", keras.ops
+    x = keras.Input((6, 2))
+    y = keras.layers.GRU(3, dtype=policy)(ops.reshape(x, (-1, 3, 2)))
+    keras_model = keras.Model(x, ops.reshape(y, (-1, 2, 3)))
+    weights = random_weights([w.shape for w in keras_model.get_weights()], 7)
+    keras_model.set_weights(weights)
+    rows = np.random.default_rng(2).normal(size=(9, 6, 2))
+    report = verify.check(keras_model, rows)
+    assert report.verdict is Verdict.PASS, str(report)
+    assert report.derived == 1
+    assert 0.01 < report.numerics.error_ratio < 0.5
+
+
+@pytest.mark.keras
 def test_near_a_kink_of_a_loop_16_bits_are_held_to_the_noise_floor():
     import keras
 

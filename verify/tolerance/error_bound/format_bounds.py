@@ -38,7 +38,7 @@ from verify.backward.recording import NotRecorded, Operation
 from verify.forward.evaluable import Inputs
 from verify.forward.network import Network
 from verify.forward.trace import bare_path
-from verify.model.arrays import Array
+from verify.model.arrays import Array, by_sample
 from verify.model.dtypes import HALF_DTYPES, POLICIES, SINGLE
 from verify.model.spec import LayerSpec
 from verify.tolerance.activation_errors import (
@@ -364,13 +364,14 @@ class FormatVisitor(BoundVisitor):
         rounding = self.layer(key)
         class_name = rounding.layer.class_name
         sites, near = ROUNDING_SITES[class_name](rounding, v)
-        self.near |= near.reshape(len(near), -1).any(axis=1)
+        samples = len(self.near)
+        self.near |= by_sample(near, samples).any(axis=1)
         if class_name in PRODUCTS:
             sites = [*sites, rounding.rounded("x", np.abs(v["x"]))]
             path = bare_path(key, self.net.spec)
             for product in PRODUCTS[class_name](rounding.layer, d, v):
                 part = path, product.weight, product.part
-                self.products[part].append(product)
+                self.products[part].append(product.of_samples(samples))
         for site in sites:
             adjoint, error = d[site.name], site.max_error + FLUSH_ERROR
             deviation = site.standard_deviation
@@ -508,6 +509,16 @@ class Product(NamedTuple):
     part: str
     adjoint: Array
     x: Array | None = None
+
+    def of_samples(self, samples: int) -> Product:
+        """Return it with several rows of a sample as further times of one."""
+        d, x = self.adjoint, self.x
+        if d.shape[1] == samples:
+            return self
+        d = d.reshape(len(d), samples, -1, d.shape[-1])
+        return self._replace(
+            adjoint=d, x=None if x is None else x.reshape(samples, -1, x.shape[-1])
+        )
 
 
 PARTS: Mapping[str, Callable[[Array, int], Array]] = {
