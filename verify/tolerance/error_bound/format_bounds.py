@@ -1,13 +1,16 @@
 """Bound how far a port that computes in a number format may be from float64.
 
 The bound is that of the package, with the roundings of the format in place of those of
-float32, and with three differences.
+float32, and with four differences.
 
 * Weights and inputs are rounded too. The error of a weight is the same at every step
   and in every row, so what counts is its gradient: the sum over all steps.
 * A format has few digits, so adding up worst cases would allow more than the outputs
   themselves. All roundings count by their standard deviation instead. It is that of an
   even distribution: of an error of at most e of either sign ``e / sqrt(3)``.
+* Layers that are recorded have bounds in floats alone: each of their operations rounds
+  as in float32, with another unit roundoff, and what a weight's error moves is added up
+  without signs.
 * Where numbers are cut off, errors have one sign and a mean of half the greatest error.
   The means of all errors of one place add up, with the signs of their effects. Around
   its mean such an error counts as ``e / 2``, the most that there can be: of a product
@@ -420,8 +423,11 @@ class FormatVisitor(BoundVisitor):
     ) -> Iterator[tuple[int, Array]]:
         """Yield how far the rounding of each constant operand moves the outputs.
 
-        Returns
-        -------
+        The errors of a sum's terms are independent; those of the sums count as if they
+        had one sign, which is more than any choice of signs.
+
+        Yields
+        ------
         number : int
             Which operand it is.
         moved : (sweeps, rows, units)
