@@ -93,6 +93,11 @@ def layers_inside(model: Any, *, itself: bool = True) -> list[Any]:
     return list(_attribute(model, "_flatten_layers")(include_self=itself))
 
 
+def may_be_compiled(model: Any) -> bool:
+    """Return whether Keras lets XLA compile every layer of a model."""
+    return all(getattr(layer, "supports_jit", True) for layer in layers_inside(model))
+
+
 def inputs_of(model: Any) -> Any:
     """Return the symbolic inputs of a model, in the structure that it takes."""
     return _attribute(graph_of(model), "_inputs_struct")

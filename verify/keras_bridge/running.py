@@ -89,9 +89,7 @@ class KerasModel:
         try:
             y = interruptible(lambda: self._predicted(x))
         except Exception as error:
-            # TensorFlow has some float64 kernels in XLA only.
-            wide = self.floatx == "float64" and backend() == "tensorflow"
-            if wide and not self._compiled:
+            if self._wants_xla(x) and not self._compiled:
                 self._compiled = True
                 self.model.compile(jit_compile=True)
                 return self.predict(x)
@@ -110,6 +108,18 @@ class KerasModel:
             )
         self.at_once = self.at_once or bool(layers)
         return y
+
+    def _wants_xla(self, x: Inputs) -> bool:
+        """Return whether a model that failed is tried once more, compiled by XLA.
+
+        TensorFlow has some float64 kernels there only. Texts end the whole process
+        there, so a model that takes some, or has a layer that Keras does not compile,
+        is left out.
+        """
+        if self.floatx != "float64" or backend() != "tensorflow":
+            return False
+        texts = any(array.dtype.kind == "U" for array in x)
+        return not texts and private.may_be_compiled(self.model)
 
     def structured(self, x: Inputs) -> Any:
         """Return inputs in the structure that the model takes."""
@@ -209,8 +219,7 @@ class KerasModel:
         try:
             return interruptible(run)
         except Exception:
-            # TensorFlow has some float64 kernels in XLA only.
-            if self.floatx != "float64" or self._by_xla:
+            if not self._wants_xla(x) or self._by_xla:
                 return None
             self._by_xla = True
             return self._run_traced(x, rows, with_calls=with_calls)

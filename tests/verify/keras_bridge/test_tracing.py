@@ -8,6 +8,7 @@ from support.nets import BATCH, TIME, keras_sequential, mutated
 
 import verify
 from verify import Verdict
+from verify.errors import KerasCannotRun
 from verify.forward.network import Inputs
 from verify.keras_bridge import KerasModel, running, tracing
 from verify.keras_bridge.running import _Twin
@@ -382,3 +383,44 @@ def test_tensorflow_optimises_functions_of_the_user_as_before():
     KerasModel(gru(), 32).twin("float64").run(rows())
     options = tf.config.optimizer.get_experimental_options()
     assert not options.get("disable_meta_optimizer", False)
+
+
+def looked_up(text: bool):
+    """Texts, or ids that are looked up, before an Embedding and a GRU."""
+    import keras
+    from keras import layers
+
+    words = ["the", "cat", "sat"] if text else [3, 5, 9]
+    kind = layers.StringLookup if text else layers.IntegerLookup
+    x = keras.Input((TIME,), dtype="string" if text else "int64")
+    y = layers.Embedding(4, 3)(kind(vocabulary=words)(x))
+    rows = np.random.default_rng(0).choice(np.array(words), size=(BATCH, TIME))
+    return keras.Model(x, layers.GRU(2)(y)), Inputs([rows])
+
+
+@pytest.mark.parametrize(
+    ("made", "tried"), [("texts", False), ("ids", False), ("numbers", True)]
+)
+def test_only_what_keras_compiles_is_given_to_xla(made, tried, monkeypatch):
+    """It has float64 kernels of its own, and texts end the process there."""
+    if made == "numbers":
+        model, x = gru(), Inputs([np.ones((BATCH, TIME, 3))])
+    else:
+        model, x = looked_up(made == "texts")
+    keras = KerasModel(model, 32)
+    keras.floatx = "float64"
+    asked = []
+
+    def failing(*_: object) -> None:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(keras, "_predicted", failing)
+    monkeypatch.setattr(model, "compile", lambda **options: asked.append(options))
+    with pytest.raises(KerasCannotRun, match="no such kernel"):
+        keras.predict(x)
+    assert asked == [{"jit_compile": True}] * tried
+    monkeypatch.setattr(running, "TracedModel", lambda *_, **o: failing())
+    assert keras._run_traced(x, 32) is None
+    assert keras._by_xla == tried
+    keras.floatx = "float32"
+    assert not keras._wants_xla(x)
