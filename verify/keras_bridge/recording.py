@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from verify.keras_bridge import private
 from verify.keras_bridge.importing import import_keras
@@ -20,10 +20,31 @@ Place = tuple[int, ...]
 """Number of a call among those of the model; before it, the place of the call of the
 model that it is in."""
 
-CallPath = tuple[int | str, ...]
-"""Number of a layer among the parts of the model; before it, the path of the model that
-it is in. An operation that Keras has put into the graph of a Sequential has its name:
-how many there are depends on the dtypes of the layers."""
+
+class Part(NamedTuple):
+    """Say which layer or raw operation of a model is meant, whatever it is called.
+
+    Keras may put operations into the graph of a copy that the model has not, such as
+    those that make a mask, or a cast where the dtypes are others.
+
+    Attributes
+    ----------
+    kind : str
+        Class of a raw operation; empty for layers, which are all counted together.
+    number : int
+        Among the parts of that kind.
+    name : str
+        In the copy.
+    """
+
+    kind: str
+    number: int
+    name: str
+
+
+CallPath = tuple[Part | str, ...]
+"""Which part of the model is called; before it, the path of the model that it is in. An
+operation that Keras has put into the graph of a Sequential has its name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +96,7 @@ def call_paths(model: Any) -> dict[Place, CallPath]:
 def _calls_with_paths(
     model: Any, inside: Place, path: CallPath
 ) -> Iterator[tuple[Place, CallPath]]:
-    numbers = {id(part): k for k, part in enumerate(private.parts_of(model))}
+    numbers = {id(part): found for found, part in _numbered(model)}
     for number, node in enumerate(_calls_of(model)):
         operation, place = node.operation, (*inside, number)
         own = *path, numbers.get(id(operation), operation.name)
@@ -104,11 +125,22 @@ def _names(model: Any, path: CallPath) -> Iterator[str]:
     if isinstance(first, str):
         yield file_name(first)
         return
-    part = private.parts_of(model)[first]
-    yield file_name(part.name)
+    part = next((p for k, p in _numbered(model) if k[:2] == first[:2]), None)
+    yield file_name(first.name if part is None else part.name)
+    if part is None:  # Keras has put it into the copy alone
+        return
     for key, inner in _models_in(part) if rest else ():
         yield from key
         yield from _names(inner, tuple(rest))
+
+
+def _numbered(model: Any) -> Iterator[tuple[Part, Any]]:
+    """Yield every part of a model, with which it is."""
+    layer, counts = import_keras().layers.Layer, Counter[str]()
+    for part in private.parts_of(model):
+        kind = "" if isinstance(part, layer) else type(part).__name__
+        yield Part(kind, counts[kind], part.name), part
+        counts[kind] += 1
 
 
 def _calls_of(model: Any) -> list[Any]:

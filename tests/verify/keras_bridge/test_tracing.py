@@ -10,7 +10,7 @@ import verify
 from verify import Verdict
 from verify.errors import KerasCannotRun
 from verify.forward.network import Inputs
-from verify.keras_bridge import KerasModel, running, tracing
+from verify.keras_bridge import KerasModel, private, running, tracing
 from verify.keras_bridge.running import _Twin
 from verify.model.graph import flatten
 
@@ -402,7 +402,7 @@ def looked_up(text: bool):
     ("made", "tried"), [("texts", False), ("ids", False), ("numbers", True)]
 )
 def test_only_what_keras_compiles_is_given_to_xla(made, tried, monkeypatch):
-    """It has float64 kernels of its own, and texts end the process there."""
+    """XLA has float64 kernels of its own, and texts end the process there."""
     if made == "numbers":
         model, x = gru(), Inputs([np.ones((BATCH, TIME, 3))])
     else:
@@ -424,3 +424,32 @@ def test_only_what_keras_compiles_is_given_to_xla(made, tried, monkeypatch):
     assert keras._by_xla == tried
     keras.floatx = "float32"
     assert not keras._wants_xla(x)
+
+
+def test_operations_that_keras_puts_into_a_copy_alone_move_no_names():
+    """The copy makes a mask for the model inside, whose input it does not cast."""
+    import keras
+    from keras import layers
+
+    policy = "mixed_bfloat16"
+    ids = keras.Input((TIME,))
+    y = layers.Embedding(9, 2, mask_zero=True, name="table", dtype=policy)(ids)
+    y = layers.Activation("tanh", name="act", dtype=policy)(y)
+    rnn = layers.GRU(3, name="gru", dtype=policy)
+    inside = [keras.Input((TIME, 2)), layers.Masking(dtype=policy), rnn]
+    y = keras.Sequential(inside, name="inside")(y)
+    model = keras.Model(ids, keras.ops.copy(layers.Dense(2, name="head")(y)))
+    x = Inputs([np.random.default_rng(0).integers(0, 9, (BATCH, TIME))])
+    own = KerasModel(model, 32)
+    copy = own.twin("float64")
+    count = len(private.operations_of(own.model))
+    assert len(private.operations_of(copy.model)) > count
+    for one in (own, copy):
+        found = one._run_traced(x, 32)
+        assert found is not None
+        names = [call.name for call in found[1]]
+        kept = [name for name in names if "not_equal" not in name]
+        assert [kept[0], kept[1], *kept[-4:-1]] == [
+            *("table", "act"),
+            *("inside/gru", "inside", "head"),
+        ]

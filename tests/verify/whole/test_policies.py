@@ -192,6 +192,30 @@ def test_recorded_layers_have_a_derived_bound_in_16_bits(made_of, policy):
 
 
 @pytest.mark.keras
+@pytest.mark.parametrize("seed", range(3))
+def test_small_results_of_elu_in_16_bits_are_off_by_its_exponential(seed):
+    import keras
+
+    policy = "mixed_bfloat16"
+    x = keras.Input((TIME, 2))
+    y = keras.layers.Activation("elu", name="act", dtype=policy)(x)
+    y = keras.layers.GRU(3, dtype=policy)(y)
+    keras_model = keras.Model(x, y)
+    weights = random_weights([w.shape for w in keras_model.get_weights()], 7)
+    keras_model.set_weights(weights)
+    rows = np.random.default_rng(seed).uniform(-0.05, 0.05, size=(40, TIME, 2))
+    report = verify.check(keras_model, rows)
+    assert report.verdict is Verdict.PASS, str(report)
+    apart = next(one.numerics for one in report.layers if one.name == "act")
+    assert apart.max_diff > 1e-3  # of numbers up to 0.05
+    spec = verify.load(keras_model).spec
+    other = spec.with_layer(spec["act"].with_options(activation="selu"))
+    wrong = verify.check(keras_model, rows, network=verify.Network(other))
+    assert wrong.verdict is Verdict.FAIL
+    assert wrong.first_mismatch.name == "act"
+
+
+@pytest.mark.keras
 def test_several_rows_of_a_sample_have_a_bound_in_16_bits():
     import keras
 

@@ -17,7 +17,8 @@ from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.dtypes import HALF_DTYPES
 from verify.model.graph import flatten
-from verify.tolerance.activation_errors import ActivationErrors
+from verify.model.spec import LayerSpec
+from verify.tolerance.activation_errors import RELATIVE_TO_ONE, ActivationErrors
 from verify.tolerance.error_bound.computations import OneLayer, Traces, WholeModel
 from verify.tolerance.error_bound.costs import numbers
 from verify.tolerance.error_bound.deviations import MAX_LINEAR_DEVIATION
@@ -180,10 +181,13 @@ def bounded_call(
     """
     net = rounding.net
     single = None if traces is None else flatten(traces.single.output)
+    if any(y.dtype.name in HALF_DTYPES for y in theirs):
+        floors = rounding.noise_floors(call, ours, rows=rows, single=single)
+        extra = _cancelled(net.spec[call.name]) * rounding.unit
+        return [floor.widened(extra) for floor in floors]
     if (
         unbounded(net, call.name)
         or has_states(call)
-        or any(y.dtype.name in HALF_DTYPES for y in theirs)
         # it folds axes into the batch, which rounds nothing
         or call.rows != len(ours[0])
     ):
@@ -197,6 +201,18 @@ def bounded_call(
         return call_bounds(net, call, differences, activation_errors, traces)
 
     return _measured_where_needed(least, measure, ours, theirs, bounds)[1]
+
+
+def _cancelled(layer: LayerSpec) -> float:
+    """Return the error of a layer's function that does not shrink with its result.
+
+    It is in units of the roundoff. An elu is ``exp(x) - 1``, whose exponential is
+    rounded near 1: a noise floor, which is in proportion to the results, is too small
+    for small ones in 16 bits.
+    """
+    bare = layer.class_name.removeprefix("ops.").lower()
+    function = str(layer.options.get("activation", bare)).partition("(")[0]
+    return 1.0 if function in RELATIVE_TO_ONE else 0.0
 
 
 def measured_outputs(
