@@ -426,6 +426,7 @@ def test_only_what_keras_compiles_is_given_to_xla(made, tried, monkeypatch):
     assert not keras._wants_xla(x)
 
 
+@pytest.mark.filterwarnings("ignore:Layer 'inside' .of type Sequential. was passed")
 def test_operations_that_keras_puts_into_a_copy_alone_move_no_names():
     """The copy makes a mask for the model inside, whose input it does not cast."""
     import keras
