@@ -1,4 +1,4 @@
-"""What ends a run whose training alone is looked at."""
+"""End runs whose training alone is looked at by a report that is given."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ def _names(model: Any, path: CallPath) -> Iterator[str]:
 
 
 def _numbered(model: Any) -> Iterator[tuple[Part, Any]]:
-    """Yield every part of a model, with which it is."""
+    """Yield each layer or raw operation of a model, after the `Part` that it is."""
     layer, counts = import_keras().layers.Layer, Counter[str]()
     for part in private.parts_of(model):
         kind = "" if isinstance(part, layer) else type(part).__name__

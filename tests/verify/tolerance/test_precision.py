@@ -369,10 +369,8 @@ def test_a_model_without_a_bound_is_held_to_what_the_format_does():
         (theirs,) = found.network(99).flat(given, dtype="float64")
         report = compared(net, x, theirs, precision)
         assert report.verdict is Verdict.PASS, report
-        assert (
-            f"noise floor of {precision} (Layer 'norm' (LayerNormalization): how it "
-            in (report.to_text())
-        )
+        said = f"noise floor of {precision} (Layer 'norm' (LayerNormalization): how it "
+        assert said in report.to_text()
         wrong = theirs + 0.3 * np.abs(theirs).max()
         assert compared(net, x, wrong, precision).verdict is Verdict.FAIL
 

@@ -408,8 +408,7 @@ class FormatVisitor(BoundVisitor):
         if found.standard_deviation is not None:
             spread = in_rows(found.standard_deviation, operation, adjoint)
             deviation = np.hypot(deviation, spread)
-        deviation = deviation.reshape(operation.output.shape)
-        self.add_operation_deviation(key, operation, adjoint, deviation)
+        self.add_operation_deviation(key, operation, adjoint * deviation)
         if found.alike is not None:
             moved = EVEN * self.moved_alike(found.alike, operation, adjoint)
             self.squared += moved**2

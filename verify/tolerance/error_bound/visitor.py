@@ -138,9 +138,8 @@ class BoundVisitor:
         if found.alike is not None:
             self.coherent += self.moved_alike(found.alike, operation, adjoint)
         if found.standard_deviation is not None:
-            self.add_operation_deviation(
-                key, operation, adjoint, found.standard_deviation
-            )
+            deviation = in_rows(found.standard_deviation, operation, adjoint)
+            self.add_operation_deviation(key, operation, adjoint * deviation)
 
     def operation(self, operation: Operation) -> OperationRounding | None:
         """Return how an operation rounds, and note the rows that are near a jump.
@@ -172,12 +171,19 @@ class BoundVisitor:
         return np.maximum(whole - CANCELLED * parts, 0.0)
 
     def add_operation_deviation(
-        self, key: str, operation: Operation, adjoint: Array, deviation: Array
+        self, key: str, operation: Operation, moved: Array
     ) -> None:
-        """Add the standard deviation of what an operation returns."""
+        """Add how far what an operation returns moves the outputs.
+
+        Parameters
+        ----------
+        key : str
+        operation : Operation
+        moved : (sweeps, rows, ...)
+            Adjoints times standard deviations.
+        """
         place = operation.place or id(operation)
-        site = RoundingSite(f"{operation.name} {place}", deviation)
-        moved = adjoint * in_rows(deviation, operation, adjoint)
+        site = RoundingSite(f"{operation.name} {place}", np.zeros(()))
         if operation.output.ndim == 1:
             moved = moved[..., None]  # a single number in each row
         self.add_deviation(key, site, moved)
