@@ -17,7 +17,7 @@
 # make exporters  exports 53 small models by every route out of Keras, judges what comes
 #             of it and makes docs/exporters.md; goes on where it was; not part of CI
 .DEFAULT_GOAL := help
-.PHONY: help setup run test thorough quick quick-tests docs notebooks lint format fuzz hostile trust bench exporters bench-streaming frameworks nightly wheels try-wheels clean
+.PHONY: help setup run test thorough quick quick-tests docs notebooks lint format fuzz hostile trust bench exporters bench-streaming bench-all frameworks nightly wheels try-wheels clean
 
 # Images for CI often forbid Python to keep what it compiles. The tests begin hundreds of
 # processes, each of which would compile this package, and pytest its tests, anew.
@@ -42,6 +42,8 @@ help:
 	@echo "make bench  how fast the NumPy forward pass is, beside Keras and ONNX Runtime;"
 	@echo "            OPTIONS=--quick: a few cases, OPTIONS=--full: every one"
 	@echo "make bench-streaming  what the commands cost over many rows"
+	@echo "make bench-all  all that docs/speed.md quotes (hours); BESIDE=../earlier: and what"
+	@echo "            the build in another folder takes"
 	@echo "make frameworks  install other frameworks (gigabytes) into"
 	@echo "            .venv-frameworks, and measure their conventions"
 	@echo "make nightly  run the tests that need Keras with a later one, pinned, in"
@@ -135,6 +137,14 @@ bench: setup
 
 bench-streaming: setup
 	$(BIN)/python -m benchmarks.streaming $(OPTIONS)
+
+# All that docs/speed.md quotes; hours, on a machine without other work.
+bench-all: bench bench-streaming
+	$(BIN)/python -m benchmarks.few_rows
+	$(BIN)/python -m benchmarks.verdict
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.long_windows
+	$(if $(BESIDE),$(BIN)/python -m benchmarks.goals --beside $(BESIDE))
 
 # Apart from .venv, since these packages are large and some of them clash with it.
 FRAMEWORKS := .venv-frameworks

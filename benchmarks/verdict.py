@@ -239,8 +239,20 @@ verify.load(sys.argv[1]).predict(np.load(sys.argv[2]))
 """
 
 
-def process(arguments: Sequence[str]) -> tuple[Spent, int]:
+def process(
+    arguments: Sequence[str],
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> tuple[Spent, int]:
     """Run Python; return what it cost, and its peak memory in bytes.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+    env : mapping, optional
+        The environment variables, by default those of this process.
+    cwd : Path, optional
+        The folder to run in, by default that of this process.
 
     Raises
     ------
@@ -250,7 +262,11 @@ def process(arguments: Sequence[str]) -> tuple[Spent, int]:
     began = time.perf_counter()
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(
-            [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=said
+            [sys.executable, *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            env=env,
+            cwd=cwd,
         )
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)

@@ -18,6 +18,7 @@ from support.nets import ids, layer, lstm_spec, rnn, word_net
 
 from benchmarks import (
     few_rows,
+    goals,
     limit,
     memory,
     speed,
@@ -440,6 +441,8 @@ def test_the_plan_covers_every_axis():
         (streaming, ["--rows", "1"], "--rows: expected 2 or more. Received: 1"),
         (verdict, ["--rows", "1"], "--rows: expected 2 or more. Received: 1"),
         (verdict, ["--rounds", "0"], "--rounds: expected 1 or more. Received: 0"),
+        (goals, ["--beside", ".", "--rows", "1"], "expected 2 or more. Received: 1"),
+        (goals, ["--beside", "none"], "a folder with verify/ in it. Received: none"),
     ],
 )
 def test_bad_options_take_one_line(command, arguments, message, capsys):
@@ -488,6 +491,58 @@ def test_a_program_that_fails_is_said_with_what_it_said():
     assert 0 < cpu < 60
     assert 0 < wall < 600
     assert 2**20 < peak < 2**34
+
+
+# Goals, of two builds -----------------------------------------------------------------
+
+
+def goal(share_of: str, most: float, *, own_base: bool = False) -> goals.Goal:
+    """Three rounds, the second twice as slow: shares are those of the same round."""
+    return goals.Goal(
+        "live", "a check", most, share_of, [2.0, 4.0, 2.2], [8.0, 16.0, 9.0],
+        [1.0, 2.0, 1.0], [4.0, 8.0, 3.0] if own_base else [],
+    )  # fmt: skip
+
+
+def test_a_goal_is_a_share_round_by_round_of_what_it_says():
+    assert goal(goals.BASE, 2.0).reached == pytest.approx(2.0)
+    assert goal(goals.BASE, 2.0).met
+    assert not goal(goals.BASE, 1.9).met
+    assert goal(goals.OTHER, 0.5).reached == pytest.approx(0.25)
+    assert not goal(goals.OTHER, 0.24).met
+    assert goal("", 2.3).reached == pytest.approx(2.2)
+    assert goal("", 2.3).met
+
+
+def test_a_build_is_held_to_its_own_base():
+    """Where each build was measured beside Keras in its own process."""
+    cells = dict(zip(goals.HEADS, goal(goals.BASE, 2.0).cells(), strict=True))
+    assert (cells["other / base"], cells["this / base"]) == ("8.00", "2.00")
+    assert (cells["other / this"], cells[""]) == ("4.00", "met")
+    cells = dict(
+        zip(goals.HEADS, goal(goals.BASE, 1.9, own_base=True).cells(), strict=True)
+    )
+    assert (cells["other / base"], cells["this / base"]) == ("2.00", "2.00")
+    assert cells[""] == "MISSED"
+    page = goals.page([goal(goals.BASE, 2), goal("", 2)], Machine.here(), "it")
+    assert "1 of 2 goals are met" in page
+
+
+def test_the_build_that_is_measured_is_the_one_in_the_folder(tmp_path, folder):
+    """And a program that finds verify elsewhere is refused."""
+    here = goals.Builds(goals.HERE, tmp_path, 1)
+    rows, path = inputs(4, LENGTH), folder / file_of("sentiment_gru")
+    np.save(tmp_path / "x.npy", rows)
+    np.save(tmp_path / "y.npy", load(path).predict(rows))
+    given = ("bound", str(path), *(str(tmp_path / f"{it}.npy") for it in "xy"), "2")
+    costs = here.program(goals.HERE, *given)
+    assert list(costs) == ["compare"]
+    assert all(0 < cpu < 60 for cpu, _ in costs["compare"])
+    with pytest.raises(BenchmarkError, match="expected verify of that build"):
+        here.program(tmp_path, *given)
+    np.save(tmp_path / "y.npy", load(path).predict(rows) + np.float32(1e-3))
+    with pytest.raises(BenchmarkError, match=r"bound with .*: it failed and .*FAIL"):
+        here.program(goals.HERE, *given)
 
 
 def test_growth_tells_linear_from_quadratic():

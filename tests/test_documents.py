@@ -627,6 +627,15 @@ def test_what_a_verdict_costs_is_what_was_measured():
     assert f"Keras's own predict of them, {keras:,.0f} MiB" in part
 
 
+def test_what_an_earlier_build_takes_is_what_was_measured():
+    from benchmarks import goals
+
+    document = json.loads((ROOT / "benchmarks/results/goals.json").read_text())
+    part = " ".join(section(PAGES["docs/speed.md"], "Beside an earlier build").split())
+    assert " ".join(goals.page_table(document).split()) in part
+    assert f"`git worktree add --detach ../earlier {document['beside']}`" in part
+
+
 def test_what_the_calls_of_one_row_take_is_what_was_measured():
     document = json.loads((ROOT / "benchmarks/results/few_rows.json").read_text())
     step = 1e6 * sum(document["numpy_calls_of_an_lstm_step"].values())

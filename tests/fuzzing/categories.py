@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from fuzzing.program import NUMBERS, WORDS
+from fuzzing.program import NUMBERS, OWN_DTYPE, WORDS
 
 if TYPE_CHECKING:
     from fuzzing.generator import Maker
@@ -25,7 +25,11 @@ def discretization(m: Maker, x: str) -> None:
     mode = m.pick("int", "one_hot", "multi_hot", "count")
     if len(m.shapes[x]) > 1 and mode in ("multi_hot", "count"):
         mode = "int"  # Keras joins another axis there than its symbolic shape says
-    options = {"bin_boundaries": edges, "output_mode": mode}
+    options: dict[str, Any] = {"bin_boundaries": edges, "output_mode": mode}
+    if "16" in m.policy:
+        # predict of the live layer rounds in 16 bits before it looks for the bins; a
+        # call of it does not, nor does the file of the model
+        options["dtype"] = OWN_DTYPE
     _encode(m, "Discretization", x, mode, len(edges) + 1, options)
     y = list(m.shapes)[-1]
     if len(m.shapes[y]) == 3:

@@ -194,6 +194,10 @@ def run(
     """
     if ends_process is None:
         ends_process = argv is None
+    if ends_process:
+        # read when NumPy is imported: its threads then sleep as soon as they have
+        # nothing to do, and not after a tenth of a second of waiting in a loop
+        os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)
     for stream in (sys.stdout, sys.stderr):
