@@ -17,13 +17,14 @@ training   ``rnn-recipe run sentiment_lstm``, beside a script that trains the sa
 live       checks of nine live models of 64 rows, beside predict of them
 file       the command ``rnn-verify check``, beside a process that loads and predicts
 rows       ``check``, beside predict; ``compare``, beside ``Network.predict``; memory
-cluster    ``compare`` by two workers of Dask, beside one process of one thread
+cluster    ``compare --dask local``, beside one process of one thread
 engine     ``Network.predict``, beside ONNX Runtime
 start      commands that need no Keras
-bound      a comparison of 64 rows, most of which is the error bound
+bound      comparisons of 64 rows, most of which is the error bound
 =========  ==========================================================================
 
-With all parts, or with ``--out``, goals.json and goals.md are written.
+goals.json and goals.md are written to benchmarks/results; each part takes the place of
+what was measured of it before.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ HERE = Path(__file__).resolve().parents[1]
 """The folder of this build."""
 PROGRAMS = HERE / "benchmarks/goal_programs.py"
 ENGINE_ROWS = (1, 32, 256, 3463)
+BOUND_MODELS = (0, 2, 3)
+"""Of `LIVE_MODELS`: one LSTM, two GRU behind a mask, three LSTM."""
 TEXT = "thank you for the flight"
 
 BASE, OTHER, THIS = "base", "other build", "this build"
@@ -272,11 +275,6 @@ def training(builds: Builds) -> Iterator[Goal]:
 
 def live(builds: Builds) -> Iterator[Goal]:
     """Check live models of 64 rows; each build has its own predict beside it."""
-    worker = Worker("preparing", {"KERAS_BACKEND": "tensorflow"})
-    try:
-        worker.ask(write_live_models, builds.folder)
-    finally:
-        worker.close()
     for number, model in enumerate(LIVE_MODELS):
         found = {
             build: builds.program(
@@ -293,13 +291,6 @@ def live(builds: Builds) -> Iterator[Goal]:
                 "live", f"{model.name}: {it} / {base}", goal, BASE,
                 cpu(this[it]), cpu(other[it]), cpu(this[base]), cpu(other[base]),
             )  # fmt: skip
-
-
-def write_live_models(folder: Path) -> None:
-    """Write the live models and rows for them."""
-    for number, kind in enumerate(LIVE_MODELS):
-        kind.build().save(folder / f"live{number}.keras")
-        np.savez(folder / f"live{number}.npz", *kind.rows(LIVE_ROWS, seed=3))
 
 
 def file(builds: Builds) -> Iterator[Goal]:
@@ -351,7 +342,7 @@ def many_rows(builds: Builds, rows: int) -> Iterator[Goal]:
 
 
 def cluster(builds: Builds, rows: int) -> Iterator[Goal]:
-    """Compare rows with two workers of a Dask cluster, and with one process."""
+    """Compare rows with a worker of Dask on each core, and with one process."""
     names = ("model.keras", f"x{rows}.npy", f"y{rows}.npy")
     given = [str(builds.folder / name) for name in names]
     this, other = (
@@ -359,19 +350,14 @@ def cluster(builds: Builds, rows: int) -> Iterator[Goal]:
     )
     yield Goal(
         "cluster",
-        f"compare of {rows:,}: two workers / one process, seconds that pass",
-        1 / 1.7, BASE, wall(this["two workers"]), wall(other["two workers"]),
+        f"compare of {rows:,}: --dask local / one process, seconds that pass",
+        1 / 1.7, BASE, wall(this["workers"]), wall(other["workers"]),
         wall(this["one process"]), wall(other["one process"]),
     )  # fmt: skip
 
 
 def engine(builds: Builds) -> Iterator[Goal]:
     """Predict rows by the NumPy forward pass and by ONNX Runtime."""
-    worker = Worker("preparing", {"KERAS_BACKEND": "tensorflow"})
-    try:
-        worker.ask(write_onnx, builds.folder)
-    finally:
-        worker.close()
     model, onnx = (str(builds.folder / f"model.{end}") for end in ("keras", "onnx"))
     for rows in ENGINE_ROWS:
         x = str(builds.folder / f"engine{rows}.npy")
@@ -385,15 +371,6 @@ def engine(builds: Builds) -> Iterator[Goal]:
             4 if rows == 1 else 1, BASE, wall(this["predict"]), wall(other["predict"]),
             wall(this["ONNX Runtime"]), wall(other["ONNX Runtime"]),
         )  # fmt: skip
-
-
-def write_onnx(folder: Path) -> None:
-    """Write the model of the recipes as an ONNX file."""
-    import verify
-    from verify.ports.convert.to_onnx.model import onnx_model
-
-    content = onnx_model(verify.load(folder / "model.keras")).content
-    put(content, folder / "model.onnx")
 
 
 def start(builds: Builds) -> Iterator[Goal]:
@@ -420,24 +397,57 @@ def start(builds: Builds) -> Iterator[Goal]:
 
 def bound(builds: Builds) -> Iterator[Goal]:
     """Compare recorded outputs of 64 rows."""
-    names = ("model.keras", f"x{FILE_ROWS}.npy", f"y{FILE_ROWS}.npy")
-    given = [str(builds.folder / name) for name in names]
-    this, other = (
-        builds.program(build, "bound", *given, str(2 * builds.rounds + 1))
-        for build in (HERE, builds.other)
-    )
-    yield Goal("bound", "compare of 64 rows", 0.5, OTHER, cpu(this["compare"]),
-               cpu(other["compare"]), [], [])  # fmt: skip
+    for number in BOUND_MODELS:
+        ends = (".keras", ".npz", ".npy")
+        given = [str(builds.folder / f"live{number}{end}") for end in ends]
+        this, other = (
+            builds.program(build, "bound", *given, str(2 * builds.rounds + 1))
+            for build in (HERE, builds.other)
+        )
+        what = f"{LIVE_MODELS[number].name}: compare of {LIVE_ROWS} rows"
+        yield Goal(
+            "bound",
+            what,
+            0.5,
+            OTHER,
+            cpu(this["compare"]),
+            cpu(other["compare"]),
+            [],
+            [],
+        )
+
+
+# Files that programs read -------------------------------------------------------------
+
+
+def write_all(folder: Path, parts: Sequence[str], rows: int) -> None:
+    """Write what the programs of some parts read, in a process that has Keras."""
+    import verify
+    from verify.ports.convert.to_onnx.model import onnx_model
+
+    many = [rows] if {"rows", "cluster"} & set(parts) else []
+    write_files(folder, [1, FILE_ROWS, *many])
+    if "engine" in parts:
+        content = onnx_model(verify.load(folder / "model.keras")).content
+        put(content, folder / "model.onnx")
+    if {"live", "bound"} & set(parts):
+        for number, kind in enumerate(LIVE_MODELS):
+            path, x = folder / f"live{number}.keras", kind.rows(LIVE_ROWS, seed=3)
+            kind.build().save(path)
+            np.savez(path.with_suffix(".npz"), *x)
+            if number in BOUND_MODELS:
+                np.save(path.with_suffix(".npy"), verify.load(path).predict(x[0]))
 
 
 # Results ------------------------------------------------------------------------------
 
 
-def page(goals: Sequence[Goal], machine: Machine, said: str) -> str:
-    """Return the results as a page in Markdown; `said` is the command."""
+def page(goals: Sequence[Goal], machine: str, beside: str) -> str:
+    """Return the results as a page in Markdown; `beside` is the other build."""
     parts = [
-        "# What people wait for, of this build and of another",
-        f"{machine.words()}, by `{said}`.",
+        "# What people wait for, of this build and of an earlier one",
+        f"{machine}, by `python -m benchmarks.goals --beside ../earlier`, there commit "
+        f"`{beside}`.",
         "Processor seconds, except where it says that seconds passed; medians. Shares "
         "are medians over rounds.",
         markdown_table(HEADS, [markdown_row(*one.cells()) for one in goals]),
@@ -446,11 +456,50 @@ def page(goals: Sequence[Goal], machine: Machine, said: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def read(document: Mapping[str, Any]) -> list[Goal]:
+    """Return the goals of goals.json."""
+    return [
+        Goal(**{field.name: one[field.name] for field in fields(Goal)})
+        for one in document["goals"]
+    ]
+
+
+def write(goals: Sequence[Goal], beside: str, out: Path) -> None:
+    """Write goals.json and goals.md, with what is known of parts not measured now.
+
+    Parameters
+    ----------
+    goals : sequence of Goal
+    beside : str
+        The other build. What was measured beside another one is not kept.
+    out : Path
+        The folder.
+    """
+    path, parts = out / "goals.json", {one.part for one in goals}
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    kept = read(known) if known.get("beside") == beside else []
+    goals = sorted(
+        [*(one for one in kept if one.part not in parts), *goals],
+        key=lambda one: PARTS.index(one.part),
+    )
+    machine = Machine.here()
+    document = {
+        "machine": asdict(machine),
+        "beside": beside,
+        "goals": [
+            {**asdict(one), "reached": one.reached, "met": one.met} for one in goals
+        ],
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    put(in_json(document).encode(), path)
+    put(page(goals, machine.words(), beside).encode(), path.with_suffix(".md"))
+    print(f"Wrote goals.json and goals.md to {out}", file=sys.stderr)
+
+
 def page_table(document: Mapping[str, Any]) -> str:
     """Return the table of docs/speed.md, made from goals.json."""
     lines = []
-    for one in document["goals"]:
-        goal = Goal(**{field.name: one[field.name] for field in fields(Goal)})
+    for goal in read(document):
         if goal.share_of == BASE:
             before = share(goal.other, goal.other_base or goal.base)
             shown = [digits(before), digits(goal.reached), digits(goal.goal)]
@@ -470,10 +519,8 @@ def measure(
     with tempfile.TemporaryDirectory() as name:
         builds = Builds(other, Path(name), rounds)
         worker = Worker("preparing", {"KERAS_BACKEND": "tensorflow"})
-        counts = [1, FILE_ROWS]
-        counts += [rows] if {"rows", "cluster"} & set(parts) else []
         try:
-            worker.ask(write_files, builds.folder, counts)
+            worker.ask(write_all, builds.folder, parts, rows)
         finally:
             worker.close()
         works: dict[str, Callable[[], Iterator[Goal]]] = {
@@ -499,7 +546,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=MANY_ROWS)
-    parser.add_argument("--out", type=Path, help="the folder to write to")
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS_FOLDER, help="the folder to write to"
+    )
     given = parser.parse_args(argv)
 
     def work() -> int:
@@ -519,30 +568,12 @@ def main(argv: list[str] | None = None) -> int:
         for goal in measure(given.only, other, given.rounds, given.rows):
             goals.append(goal)
             print(markdown_row(*goal.cells()), flush=True)
-        whole = set(given.only) == set(PARTS)
-        if out := given.out or (RESULTS_FOLDER if whole else None):
-            out.mkdir(parents=True, exist_ok=True)
-            commit = subprocess.run(
-                ["git", "-C", str(other), "rev-parse", "--short", "HEAD"],
-                capture_output=True,
-                text=True,
-            ).stdout.strip()
-            said = f"python -m benchmarks.goals --rounds {given.rounds}"
-            if not whole:
-                said += f" --only {' '.join(given.only)}"
-            said += f"` beside commit `{commit}" if commit else ""
-            machine = Machine.here()
-            document = {
-                "machine": asdict(machine),
-                "beside": commit,
-                "goals": [
-                    {**asdict(one), "reached": one.reached, "met": one.met}
-                    for one in goals
-                ],
-            }
-            put(in_json(document).encode(), out / "goals.json")
-            put(page(goals, machine, said).encode(), out / "goals.md")
-            print(f"Wrote goals.json and goals.md to {out}", file=sys.stderr)
+        done = subprocess.run(
+            ["git", "-C", str(other), "rev-parse", "--short", "HEAD"],
+            capture_output=True,
+            text=True,
+        )
+        write(goals, done.stdout.strip() or other.name, given.out)
         return 0
 
     return ended("benchmarks.goals", work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import inspect
 import json
@@ -524,17 +525,30 @@ def test_a_build_is_held_to_its_own_base():
     )
     assert (cells["other / base"], cells["this / base"]) == ("2.00", "2.00")
     assert cells[""] == "MISSED"
-    page = goals.page([goal(goals.BASE, 2), goal("", 2)], Machine.here(), "it")
+    page = goals.page([goal(goals.BASE, 2), goal("", 2)], "a machine", "abc")
     assert "1 of 2 goals are met" in page
+
+
+def test_a_part_takes_the_place_of_what_was_measured_of_it_before(tmp_path):
+    first, again = goal(goals.BASE, 2.0), goal(goals.BASE, 1.9)
+    start = dataclasses.replace(goal("", 2.0), part="start")
+    goals.write([first, start], "abc", tmp_path)
+    goals.write([again], "abc", tmp_path)
+    document = json.loads((tmp_path / "goals.json").read_text())
+    assert goals.read(document) == [again, start]
+    assert "| a check | 8.00 | 2.00 | 1.90 |" in goals.page_table(document)
+    assert "| a check | 9.00 s | 2.20 s | 2.00 s |" in goals.page_table(document)
+    goals.write([start], "another", tmp_path)
+    assert goals.read(json.loads((tmp_path / "goals.json").read_text())) == [start]
 
 
 def test_the_build_that_is_measured_is_the_one_in_the_folder(tmp_path, folder):
     """And a program that finds verify elsewhere is refused."""
     here = goals.Builds(goals.HERE, tmp_path, 1)
     rows, path = inputs(4, LENGTH), folder / file_of("sentiment_gru")
-    np.save(tmp_path / "x.npy", rows)
+    np.savez(tmp_path / "x.npz", rows)
     np.save(tmp_path / "y.npy", load(path).predict(rows))
-    given = ("bound", str(path), *(str(tmp_path / f"{it}.npy") for it in "xy"), "2")
+    given = ("bound", str(path), str(tmp_path / "x.npz"), str(tmp_path / "y.npy"), "2")
     costs = here.program(goals.HERE, *given)
     assert list(costs) == ["compare"]
     assert all(0 < cpu < 60 for cpu, _ in costs["compare"])

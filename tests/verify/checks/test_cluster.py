@@ -481,6 +481,32 @@ def test_local_means_processes_of_this_machine_that_end_with_the_block(capfd):
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="it is about glibc")
+def test_local_workers_take_the_memory_of_the_array_before(monkeypatch):
+    """With Dask's own setting each array is new memory: a page fault for every 4 kB."""
+
+    def faults(_):
+        import resource
+
+        import numpy as np
+
+        x = np.ones(100_000, np.float32)
+        for _ in range(50):
+            x * 2
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(300):
+            x * 2
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    with connected("local", processes=1) as cluster:
+        assert next(iter(cluster.map(faults, [0]))) < 300
+    # what the user has set stays: that of Dask
+    for name, size in (("MMAP", "131072"), ("TRIM", "65536")):
+        monkeypatch.setenv(f"MALLOC_{name}_THRESHOLD_", size)
+    with connected("local", processes=1) as cluster:
+        assert next(iter(cluster.map(faults, [0]))) > 300 * 50
+
+
 def test_models_survive_pickling_with_read_only_weights():
     net = verify.Network(lstm_spec())
     same = pickle.loads(pickle.dumps(net))
