@@ -223,7 +223,7 @@ def glu(x: Array, axis: int = -1) -> Array:
 @activation
 def sparse_plus(x: Array) -> Array:
     """Compute 0 for x up to -1, ``(x + 1)**2 / 4`` for x up to 1, and x above."""
-    return np.where(x <= -1, 0 * x, np.where(x < 1, (x + 1) ** 2 / 4, x))
+    return np.where(x <= -1, np.zeros_like(x), np.where(x < 1, (x + 1) ** 2 / 4, x))
 
 
 @activation
@@ -235,14 +235,14 @@ def sparse_sigmoid(x: Array) -> Array:
 @activation
 def soft_shrink(x: Array, threshold: float = 0.5) -> Array:
     """Move ``x`` towards 0 by `threshold`, and stop at 0."""
-    low = np.where(x < -threshold, x + threshold, 0 * x)
+    low = np.where(x < -threshold, x + threshold, np.zeros_like(x))
     return np.where(x > threshold, x - threshold, low)
 
 
 @activation
 def hard_shrink(x: Array, threshold: float = 0.5) -> Array:
     """Compute ``x if abs(x) > threshold else 0``."""
-    return np.where(np.abs(x) > threshold, x, 0 * x)
+    return np.where(np.abs(x) > threshold, x, np.zeros_like(x))
 
 
 def sparsemax(x: Array, axis: int = -1) -> Array:

@@ -88,12 +88,15 @@ def fixed(width: int, integer: int, *, cut: bool) -> NumberFormat:
     """
     step, limit = 2.0 ** (integer - width), 2.0 ** (integer - 1)
 
+    def wide(values: Array) -> Array:  # 16 bits do not hold the number of steps
+        return values.astype(np.result_type(values.dtype, np.float32), copy=False)
+
     def cut_off(values: Array) -> Array:
-        steps = np.floor(values / step) * step
+        steps = np.floor(wide(values) / step) * step
         return ((steps + limit) % (2 * limit) - limit).astype(values.dtype, copy=False)
 
     def rounded_half_up(values: Array) -> Array:
-        steps = np.floor(values / step + 0.5) * step
+        steps = np.floor(wide(values) / step + 0.5) * step
         return np.clip(steps, -limit, limit - step).astype(values.dtype, copy=False)
 
     name = f"ap_fixed<{width},{integer}>"

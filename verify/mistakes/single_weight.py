@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from verify.backward import backprop, supports
+from verify.backward.recording import NotRecorded
 from verify.forward.evaluable import Inputs
 from verify.forward.network import Network
 from verify.mistakes.search import Clock
@@ -138,7 +139,10 @@ def find_single_weight(
     few = _most_and_least(most_different(expected, observed), FIT_ROWS)
     some, seen = x.take(few), [y[few] for y in observed]
     with np.errstate(all="ignore"):  # a fit may overflow; that step is taken back
-        suspects = _suspects(net, x, expected, observed)
+        try:
+            suspects = _suspects(net, x, expected, observed)
+        except NotRecorded:  # a layer computes what has no derivative here
+            return []
         clock = Clock(seconds)
         for k, suspect in enumerate(suspects):
             late = clock.spent > MAX_FIT_SECONDS

@@ -83,6 +83,20 @@ class Graph:
     nodes: tuple[Node, ...]
 
 
+def part_for(graph: Graph, output: TensorRef) -> Graph:
+    """Return the part of a graph that one of its outputs needs, with all inputs."""
+    wanted, nodes = {output.place[:2]}, []
+    for node in reversed(graph.nodes):
+        if (node.layer, node.index) not in wanted:
+            continue
+        nodes.append(node)
+        for leaf in flatten([list(node.args), dict(node.kwargs)]):
+            ref = leaf.tensor if isinstance(leaf, MaskOf) else leaf
+            if isinstance(ref, TensorRef):
+                wanted.add(ref.place[:2])
+    return Graph(graph.inputs, [output], tuple(reversed(nodes)))
+
+
 def call_names(graph: Graph) -> dict[tuple[str, int], str]:
     """Return the name of each call as in a trace, by its layer and its number there.
 

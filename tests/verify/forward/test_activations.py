@@ -15,6 +15,7 @@ from verify.tolerance.compare import compare
 
 X = np.linspace(-9, 9, 1200).reshape(-1, 3) + 0.003
 SPARSEMAX = VersionRule.SPARSEMAX_OF_THE_PAPER
+WHOLE_AXIS = {"softmax", "log_softmax", "sparsemax", "glu"}
 KINKS = np.array([[-6.0, -3, -2.5], [-1, -0.5, 0], [0.5, 1, 2.5], [3, 6, 7]])
 
 
@@ -33,6 +34,19 @@ def test_it_is_what_keras_computes_under_that_name(name, x):
     scale = max(1.0, np.abs(theirs[np.isfinite(theirs)]).max())
     result = compare(ours, theirs, allowed=1e-10 * scale)
     assert result.matches, result
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS.keys() - WHOLE_AXIS))
+def test_what_is_no_number_becomes_what_keras_makes_of_it(name):
+    """A shrink of NaN is 0, for instance: it is on neither side of its threshold."""
+    import keras
+
+    x = np.array([[np.nan, np.inf, -np.inf, 0.3]])
+    with np.errstate(all="ignore"):
+        ours = resolve(name)(x)
+    theirs = keras.activations.get(name)(keras.ops.convert_to_tensor(x))
+    np.testing.assert_allclose(ours, keras.ops.convert_to_numpy(theirs), atol=1e-12)
 
 
 @pytest.mark.keras

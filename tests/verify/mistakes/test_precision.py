@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 from support.nets import INPUTS, TIME, UNITS, input_layer, layer, rnn, spec
@@ -401,6 +402,17 @@ def test_nothing_is_yielded_where_keras_itself_holds_whole_numbers():
     dense = type(dense)(dense.name, dense.class_name, dense.options, weights)
     for operator in precision.MUTATION_OPERATORS:
         assert not list(operator(dense))
+
+
+@pytest.mark.parametrize("dtype", ["float16", ml_dtypes.bfloat16])
+def test_fixed_point_of_numbers_in_16_bits_is_that_of_the_same_numbers(dtype):
+    """90 is 92,160 steps of 2^-10, which float16 does not hold."""
+    values = np.array([90.0, -90, 1.5, 0.375, -7.25]).astype(dtype)
+    for cut in (True, False):
+        to = fixed(18, 8, cut=cut).round
+        assert to(values).dtype == values.dtype
+        np.testing.assert_array_equal(to(values), to(values.astype(np.float64)))
+        np.testing.assert_array_equal(to(values)[:1], [90])
 
 
 def test_number_formats_round_as_they_say():

@@ -673,6 +673,40 @@ def test_a_row_that_amplifies_has_no_bound_even_where_an_element_is_saturated():
     assert 0 < allowed.derived < 1
 
 
+@pytest.mark.keras
+def test_an_output_has_its_bound_beside_one_that_has_none():
+    """No derivative of an inverse is known here; the Dense does not depend on it."""
+    import keras
+
+    x, square = keras.Input((4,)), keras.Input((3, 3))
+    dense = keras.layers.Dense(2)(keras.layers.Dense(5, activation="tanh")(x))
+    model = keras.Model([x, square], [dense, keras.ops.inv(square)])
+    rng = np.random.default_rng(3)
+    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    given = [
+        rng.normal(size=(6, 4)).astype(np.float32),
+        (rng.normal(size=(6, 3, 3)) + 4 * np.eye(3)).astype(np.float32),
+    ]
+
+    def bounds(model: Any, given: Any) -> list[Any]:
+        net = verify.load(model)
+        x = net.prepare(given)
+        differences = [np.abs(y) for y in net.flat(x)]
+        return module.output_bounds(net, x, differences, worst_known_errors())
+
+    found, none = bounds(model, given)
+    assert np.isnan(none).all()
+    (alone,) = bounds(keras.Model(x, dense), given[0])
+    np.testing.assert_array_equal(found, alone)
+    assert (found < 1e-5).all()
+    right = model.predict(given, verbose=0)
+    port = [right[0] + np.float32(3e-5), right[1]]
+    net = verify.load(model)
+    assert verify.compare_outputs(net, given, right).verdict is Verdict.PASS
+    report = verify.compare_outputs(net, given, port)
+    assert report.verdict is Verdict.FAIL, str(report)
+
+
 REFUSED = [
     (layer("GRU", "rnn", units=2, recurrent_activation="glu"), "activation=glu"),
     (layer("Dense", "dense", units=2, dtype="float16"), "float16"),

@@ -376,3 +376,30 @@ def test_the_logarithm_of_silence_in_16_bits_is_that_of_a_rounded_constant(polic
     silent = verify.load(keras_model).predict(x)[1:4].astype(np.float64)
     assert np.abs(silent - keras_model.predict(x, verbose=0)[1:4]).max() < 0.01
     assert np.abs(silent - np.log(1e-7) / 2).min() > 0.08
+
+
+@pytest.mark.keras
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
+def test_a_row_of_zeros_that_16_bits_cannot_normalise_is_not_called_a_mistake():
+    """Its constant of 1e-12 is 0 in float16, and 0 / 0 is NaN, in NumPy as in Keras."""
+    import keras
+
+    keras.utils.set_random_seed(5)
+    x = keras.Input((6, 4), dtype="float16")
+    normalised = keras.layers.UnitNormalization(dtype="float16")(x)
+    loop = keras.layers.LSTM(3, dtype="float16")(normalised)
+    model = keras.Model(x, [normalised, loop])
+    rng = np.random.default_rng(5)
+    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    rows = rng.normal(size=(5, 6, 4)).astype(np.float16)
+    assert verify.check(model, rows).verdict is Verdict.PASS
+    rows[1, 2] = 0
+    assert np.isnan(model.predict(rows, verbose=0)[0][1, 2]).all()
+    report = verify.check(model, rows)
+    assert report.verdict is Verdict.INCONCLUSIVE, str(report)
+    assert "NaN or infinite on both sides" in report.reason
+    # NaN where the model's own dtype has numbers is a mistake all the same
+    right = model.predict(rows[2:], verbose=0)
+    right[0][0, 0] = np.nan
+    found = verify.compare_outputs(verify.load(model), rows[2:], right)
+    assert found.verdict is Verdict.FAIL, str(found)

@@ -6,6 +6,7 @@ The package's docstring has the formula and its reasons.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -16,7 +17,7 @@ from verify.forward.fast import single_threaded_blas
 from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.dtypes import HALF_DTYPES
-from verify.model.graph import flatten
+from verify.model.graph import flatten, part_for
 from verify.model.spec import LayerSpec
 from verify.tolerance.activation_errors import RELATIVE_TO_ONE, ActivationErrors
 from verify.tolerance.error_bound.computations import OneLayer, Traces, WholeModel
@@ -91,7 +92,12 @@ def _sound(
             np.abs(a - b.astype(np.float64)) / floor.atol
             for a, b, floor in zip(ours, theirs, floors, strict=True)
         ]
-    found = bounds(differences)
+    # An output that is no number in the model's own dtype, as NumPy computes it too, is
+    # beyond what a bound says: a small constant became 0 there, or a sum infinite.
+    found = [
+        np.where(np.isfinite(b) | np.isfinite(floor.atol), bound, np.nan)
+        for bound, b, floor in zip(bounds(differences), theirs, floors, strict=True)
+    ]
     # Where one element of a row amplifies rounding, first order does not hold there. An
     # element that is small against the others, such as a class that softmax rules out,
     # may have a bound that decides nothing for it alone.
@@ -386,6 +392,30 @@ def output_bounds(
     list of (batch, ...)
         NaN for an element that has no bound.
     """
+    found = _together(net, x, differences, activation_errors, work, traces)
+    graph = net.spec.root.graph
+    if graph is None or not all(np.isnan(bound).all() for bound in found):
+        return found
+    # What one output depends on may have no derivative, or amplify rounding too much.
+    # Another one may not depend on it.
+    for k, output in enumerate(flatten(graph.outputs) if len(found) > 1 else ()):
+        part = part_for(graph, output)
+        if len(part.nodes) < len(graph.nodes):
+            root = replace(net.spec.root, graph=part)
+            alone = Network(replace(net.spec, root=root), net.floatx)
+            (found[k],) = _together(alone, x, [differences[k]], activation_errors, work)
+    return found
+
+
+def _together(
+    net: Network,
+    x: Inputs,
+    differences: Sequence[Array],
+    activation_errors: ActivationErrors,
+    work: float,
+    traces: Traces | None = None,
+) -> list[Array]:
+    """Return `output_bounds` by going back from all outputs of a model at once."""
     windows = LongBounds(
         net, x, activation_errors, STANDARD_DEVIATIONS, MAX_LINEAR_DEVIATION,
         trace=None if traces is None else traces.single,
