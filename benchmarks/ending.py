@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 
 from verify.console.exit_codes import BAD_INPUT, INTERRUPTED
-from verify.errors import VerifyError
+from verify.errors import DataError, VerifyError
+
+
+def check_least(arguments: argparse.Namespace, **least: int) -> None:
+    """Check options that are whole numbers.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+    **least : int
+        Name of an option -> its least value.
+
+    Raises
+    ------
+    DataError
+        An option is less.
+    """
+    for option, smallest in least.items():
+        if (given := getattr(arguments, option)) < smallest:
+            raise DataError(
+                f"--{option}: expected {smallest} or more. Received: {given}"
+            )
 
 
 def ended(name: str, work: Callable[[], int]) -> int:

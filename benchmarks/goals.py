@@ -44,7 +44,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.ending import ended
+from benchmarks.ending import check_least, ended
+from benchmarks.goal_programs import Spent
 from benchmarks.machine import Machine
 from benchmarks.memory import MIB
 from benchmarks.models import inputs
@@ -56,7 +57,6 @@ from benchmarks.verdict import (
     LIVE_ROWS,
     MANY_ROWS,
     STEPS,
-    Spent,
     command,
     process,
     write_files,
@@ -552,11 +552,7 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
 
     def work() -> int:
-        for option, least in (("rounds", 1), ("rows", 2)):
-            if (number := getattr(given, option)) < least:
-                raise BenchmarkError(
-                    f"--{option}: expected {least} or more. Received: {number}"
-                )
+        check_least(given, rounds=1, rows=2)
         other = given.beside.resolve()
         if not (other / "verify/__init__.py").is_file():
             raise BenchmarkError(

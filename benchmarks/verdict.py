@@ -29,14 +29,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.ending import ended
+from benchmarks.ending import check_least, ended
+from benchmarks.goal_programs import Spent, spent
 from benchmarks.machine import Machine
 from benchmarks.memory import MIB
 from benchmarks.models import build, inputs
@@ -115,21 +116,12 @@ class Ratio:
         )  # fmt: skip
 
 
-Spent = tuple[float, float]
-"""Processor seconds, and seconds that passed."""
 Pair = tuple[Spent, Spent]
 
 HEADS = (
     "part", "model", "what", "base, cpu seconds", "cpu ratio", "wall ratio", "goal",
     "",
 )  # fmt: skip
-
-
-def spent(work: Callable[[], object]) -> Spent:
-    """Return what a call costs in this process."""
-    cpu, wall = time.process_time(), time.perf_counter()
-    work()
-    return time.process_time() - cpu, time.perf_counter() - wall
 
 
 # Live models --------------------------------------------------------------------------
@@ -393,11 +385,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
 
     def work() -> int:
-        for option, least in (("rounds", 1), ("rows", 2)):
-            if (given := getattr(arguments, option)) < least:
-                raise BenchmarkError(
-                    f"--{option}: expected {least} or more. Received: {given}"
-                )
+        check_least(arguments, rounds=1, rows=2)
         whole = len(set(arguments.only)) == len(PARTS)
         out = arguments.out or (RESULTS_FOLDER if whole else None)
         ratios, memory = measure(arguments.only, arguments.rounds, arguments.rows)

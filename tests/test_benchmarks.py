@@ -498,7 +498,7 @@ def test_a_program_that_fails_is_said_with_what_it_said():
 
 
 def goal(share_of: str, most: float, *, own_base: bool = False) -> goals.Goal:
-    """Three rounds, the second twice as slow: shares are those of the same round."""
+    """Return a goal of three rounds, of which the second took twice as long."""
     return goals.Goal(
         "live", "a check", most, share_of, [2.0, 4.0, 2.2], [8.0, 16.0, 9.0],
         [1.0, 2.0, 1.0], [4.0, 8.0, 3.0] if own_base else [],
@@ -516,7 +516,7 @@ def test_a_goal_is_a_share_round_by_round_of_what_it_says():
 
 
 def test_a_build_is_held_to_its_own_base():
-    """Where each build was measured beside Keras in its own process."""
+    """Take what was measured beside it in the process of each build."""
     cells = dict(zip(goals.HEADS, goal(goals.BASE, 2.0).cells(), strict=True))
     assert (cells["other / base"], cells["this / base"]) == ("8.00", "2.00")
     assert (cells["other / this"], cells[""]) == ("4.00", "met")
@@ -543,7 +543,7 @@ def test_a_part_takes_the_place_of_what_was_measured_of_it_before(tmp_path):
 
 
 def test_the_build_that_is_measured_is_the_one_in_the_folder(tmp_path, folder):
-    """And a program that finds verify elsewhere is refused."""
+    """Refuse a program that finds verify elsewhere."""
     here = goals.Builds(goals.HERE, tmp_path, 1)
     rows, path = inputs(4, LENGTH), folder / file_of("sentiment_gru")
     np.savez(tmp_path / "x.npz", rows)

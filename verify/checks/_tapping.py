@@ -24,7 +24,7 @@ from verify.forward.taps import Tap
 from verify.forward.trace import named_arrays
 from verify.model.arrays import Array
 from verify.model.dtypes import is_float
-from verify.model.graph import MaskOf, TensorRef, call_names, flatten
+from verify.model.graph import TensorRef, call_names, flatten, refs_of
 
 STEPS = re.compile(r"(-?\d+)|(-?\d*):(-?\d*)|(\d+(?:,\d+)+)", re.ASCII)
 """What may stand after the @ of a name: a step, a slice of them, or a list."""
@@ -331,12 +331,7 @@ class ModelValues:
         graph = self.net.spec.root.graph
         found: dict[str, tuple[str, tuple[str, ...]]] = {}
         for node in graph.nodes if graph is not None else ():
-            given = [
-                self._call(ref)
-                for leaf in flatten([list(node.args), dict(node.kwargs)])
-                for ref in [leaf.tensor if isinstance(leaf, MaskOf) else leaf]
-                if isinstance(ref, TensorRef)
-            ]
+            given = map(self._call, refs_of(node))
             key = self._calls[node.layer, node.index]
             found[key] = node.layer, tuple(dict.fromkeys(given))
         return found

@@ -83,17 +83,24 @@ class Graph:
     nodes: tuple[Node, ...]
 
 
-def part_for(graph: Graph, output: TensorRef) -> Graph:
+def tensor_refs(structure: Any) -> list[TensorRef]:
+    """Return the tensors among nested arguments, and those of masks there, in order."""
+    found = (x.tensor if isinstance(x, MaskOf) else x for x in flatten(structure))
+    return [leaf for leaf in found if isinstance(leaf, TensorRef)]
+
+
+def refs_of(node: Node) -> list[TensorRef]:
+    """Return the tensors that a call takes, and those whose masks it takes."""
+    return tensor_refs([list(node.args), dict(node.kwargs)])
+
+
+def part_for(graph: Graph, output: TensorRef | MaskOf) -> Graph:
     """Return the part of a graph that one of its outputs needs, with all inputs."""
-    wanted, nodes = {output.place[:2]}, []
+    wanted, nodes = {ref.place[:2] for ref in tensor_refs(output)}, []
     for node in reversed(graph.nodes):
-        if (node.layer, node.index) not in wanted:
-            continue
-        nodes.append(node)
-        for leaf in flatten([list(node.args), dict(node.kwargs)]):
-            ref = leaf.tensor if isinstance(leaf, MaskOf) else leaf
-            if isinstance(ref, TensorRef):
-                wanted.add(ref.place[:2])
+        if (node.layer, node.index) in wanted:
+            nodes.append(node)
+            wanted |= {ref.place[:2] for ref in refs_of(node)}
     return Graph(graph.inputs, [output], tuple(reversed(nodes)))
 
 

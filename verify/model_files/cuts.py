@@ -25,7 +25,7 @@ from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import Tensor
 from verify.forward.outlines import outline
 from verify.model.dtypes import dtype_of
-from verify.model.graph import MaskOf, Node, TensorRef, flatten, map_structure
+from verify.model.graph import MaskOf, Node, TensorRef, flatten, map_structure, refs_of
 from verify.model.spec import LayerSpec
 from verify.model_files.opening import (
     Opened,
@@ -33,7 +33,6 @@ from verify.model_files.opening import (
     Shape,
     is_whole,
     opened,
-    refs_of,
 )
 from verify.model_files.shapes import SIZES, blank, knowing_all
 from verify.model_files.told_shapes import merged, told_shape, without_time

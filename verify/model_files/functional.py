@@ -18,7 +18,7 @@ import numpy as np
 
 from verify.errors import ModelFileError, UnsupportedError, printable
 from verify.model.dtypes import POLICIES
-from verify.model.graph import Graph, MaskOf, Node, TensorRef, flatten
+from verify.model.graph import Graph, MaskOf, Node, TensorRef, flatten, tensor_refs
 from verify.model.spec import UNREAD, LayerSpec
 from verify.model_files.classes import holds_operations
 
@@ -112,7 +112,7 @@ def _refuse_foreign_inputs(
         *(
             (f"layer '{printable(node.layer)}'", ref)
             for node in nodes
-            for ref in _tensor_refs([node.args, node.kwargs])
+            for ref in tensor_refs([node.args, node.kwargs])
         ),
         *(("an output", ref) for ref in flatten(outputs)),
     ]
@@ -197,7 +197,7 @@ def _topological_order(
     while pending:
         waiting = []
         for node in pending:
-            refs = _tensor_refs([node.args, node.kwargs])
+            refs = tensor_refs([node.args, node.kwargs])
             for ref in refs:
                 if ref.layer not in layers:
                     raise ModelFileError(
@@ -234,7 +234,7 @@ def _keras_run_order(nodes: tuple[Node, ...], outputs: Any) -> tuple[Node, ...]:
     known = {(node.layer, node.index): node for node in nodes}
 
     def parents(node: Node) -> list[Node]:
-        refs = _tensor_refs([node.args, node.kwargs])
+        refs = tensor_refs([node.args, node.kwargs])
         return [known[r.layer, r.node] for r in refs if (r.layer, r.node) in known]
 
     # depth first from the outputs, with a stack of our own because graphs may be deep:
@@ -259,15 +259,6 @@ def _keras_run_order(nodes: tuple[Node, ...], outputs: Any) -> tuple[Node, ...]:
         for parent in parents(node):
             depths[id(parent)] = max(depth + 1, depths.get(id(parent), 0))
     return tuple(finished[key] for key in sorted(depths, key=lambda k: -depths[k]))
-
-
-def _tensor_refs(arguments: Any) -> list[TensorRef]:
-    leaves = flatten(arguments)
-    return [
-        leaf.tensor if isinstance(leaf, MaskOf) else leaf
-        for leaf in leaves
-        if isinstance(leaf, (TensorRef, MaskOf))
-    ]
 
 
 def _read_argument(where: str, item: Any) -> Any:

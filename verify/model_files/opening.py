@@ -7,12 +7,19 @@ place, as if they had been called one by one: ``encoder/lstm``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from verify.model.dtypes import COMPLEX_DTYPES
-from verify.model.graph import MaskOf, Node, TensorRef, flatten, map_structure
+from verify.model.graph import (
+    MaskOf,
+    Node,
+    TensorRef,
+    flatten,
+    map_structure,
+    refs_of,
+)
 from verify.model.spec import LayerSpec
 
 Place = tuple[str, int, int]
@@ -62,13 +69,6 @@ class Opened:
 def is_whole(layer: LayerSpec) -> bool:
     """Return whether a layer and all inside it can be read."""
     return not layer.unread and not any(x.unread for _, x in layer.walk())
-
-
-def refs_of(node: Node) -> Sequence[TensorRef]:
-    """Return the tensors among the arguments of a call, and those of masks there."""
-    leaves = flatten([list(node.args), dict(node.kwargs)])
-    found = [leaf.tensor if isinstance(leaf, MaskOf) else leaf for leaf in leaves]
-    return [leaf for leaf in found if isinstance(leaf, TensorRef)]
 
 
 def opened(

@@ -13,9 +13,9 @@ from typing import Any
 from verify.forward.layers import LOOPS, REGISTRY
 from verify.forward.layers.base import Elementwise
 from verify.model.dtypes import is_float
-from verify.model.graph import Node, TensorRef, flatten
+from verify.model.graph import Node, TensorRef, flatten, refs_of
 from verify.model.spec import LayerSpec
-from verify.model_files.opening import Opened, Shape, is_whole, refs_of
+from verify.model_files.opening import Opened, Shape, is_whole
 
 DEPTH = 9
 """Calls that are followed from a tensor to one whose shape is told, at most."""
@@ -63,7 +63,7 @@ def told_shape(
 def _argument(layer: LayerSpec, node: Node, ref: TensorRef) -> str | int:
     """Return which argument of a call a tensor is: its name, or for models a number."""
     if layer.graph is not None:
-        return list(refs_of(node)).index(ref)
+        return refs_of(node).index(ref)
     named = REGISTRY[layer.class_name].by_name(node.args, node.kwargs)
     return next((key for key, value in named.items() if ref in flatten(value)), "")
 

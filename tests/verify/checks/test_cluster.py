@@ -483,7 +483,7 @@ def test_local_means_processes_of_this_machine_that_end_with_the_block(capfd):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it is about glibc")
 def test_local_workers_take_the_memory_of_the_array_before(monkeypatch):
-    """With Dask's own setting each array is new memory: a page fault for every 4 kB."""
+    """Count page faults: Dask's own setting makes one for every 4 kB of each array."""
 
     def faults(_):
         import resource

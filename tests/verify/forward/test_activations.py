@@ -39,7 +39,7 @@ def test_it_is_what_keras_computes_under_that_name(name, x):
 @pytest.mark.keras
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS.keys() - WHOLE_AXIS))
 def test_what_is_no_number_becomes_what_keras_makes_of_it(name):
-    """A shrink of NaN is 0, for instance: it is on neither side of its threshold."""
+    """Make 0 of a shrink of NaN, for instance, on neither side of its threshold."""
     import keras
 
     x = np.array([[np.nan, np.inf, -np.inf, 0.3]])

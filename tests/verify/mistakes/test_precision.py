@@ -406,7 +406,7 @@ def test_nothing_is_yielded_where_keras_itself_holds_whole_numbers():
 
 @pytest.mark.parametrize("dtype", ["float16", ml_dtypes.bfloat16])
 def test_fixed_point_of_numbers_in_16_bits_is_that_of_the_same_numbers(dtype):
-    """90 is 92,160 steps of 2^-10, which float16 does not hold."""
+    """Round 90, which is 92,160 steps of 2^-10: float16 does not hold as many."""
     values = np.array([90.0, -90, 1.5, 0.375, -7.25]).astype(dtype)
     for cut in (True, False):
         to = fixed(18, 8, cut=cut).round

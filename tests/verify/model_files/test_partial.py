@@ -24,13 +24,13 @@ import verify
 from verify import ModelFileError, Network, UnsupportedError
 from verify.__main__ import main
 from verify.forward.layers import REGISTRY
-from verify.model.graph import TensorRef, flatten
+from verify.model.graph import TensorRef, flatten, refs_of
 from verify.model.spec import UNREAD
 from verify.model_files.base_classes import take_base_classes, without_additions
 from verify.model_files.config import read_architecture, read_model, without_unread
 from verify.model_files.cuts import cut
 from verify.model_files.keras2_weights import LegacyWeights
-from verify.model_files.opening import opened, refs_of
+from verify.model_files.opening import opened
 
 
 def tensor(name: str, number: int = 0, **more) -> dict:

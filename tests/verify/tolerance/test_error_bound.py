@@ -675,7 +675,7 @@ def test_a_row_that_amplifies_has_no_bound_even_where_an_element_is_saturated():
 
 @pytest.mark.keras
 def test_an_output_has_its_bound_beside_one_that_has_none():
-    """No derivative of an inverse is known here; the Dense does not depend on it."""
+    """Bound a Dense beside an inverse, of which no derivative is known here."""
     import keras
 
     x, square = keras.Input((4,)), keras.Input((3, 3))

@@ -381,7 +381,7 @@ def test_the_logarithm_of_silence_in_16_bits_is_that_of_a_rounded_constant(polic
 @pytest.mark.keras
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
 def test_a_row_of_zeros_that_16_bits_cannot_normalise_is_not_called_a_mistake():
-    """Its constant of 1e-12 is 0 in float16, and 0 / 0 is NaN, in NumPy as in Keras."""
+    """Divide 0 by a constant of 1e-12, which is 0 in float16, in NumPy as in Keras."""
     import keras
 
     keras.utils.set_random_seed(5)

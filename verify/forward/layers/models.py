@@ -11,7 +11,15 @@ from verify.errors import UnsupportedError, join_and, printable
 from verify.forward.layers.base import LayerType, Option, Run, Tensor, Unexpected, only
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES, dtype_of, is_float
-from verify.model.graph import Graph, MaskOf, TensorRef, flatten, map_structure
+from verify.model.graph import (
+    Graph,
+    MaskOf,
+    TensorRef,
+    flatten,
+    map_structure,
+    refs_of,
+    tensor_refs,
+)
 from verify.model.spec import LayerSpec
 
 INPUT_DTYPES = (
@@ -164,14 +172,10 @@ def _last_reads(graph: Graph) -> dict[int, list[tuple[str, int, int]]]:
     """Return which tensors nobody reads after a node, by the number of the node."""
     last: dict[tuple[str, int, int], int] = {}
     for number, node in enumerate(graph.nodes):
-        for leaf in flatten([list(node.args), dict(node.kwargs)]):
-            ref = leaf.tensor if isinstance(leaf, MaskOf) else leaf
-            if isinstance(ref, TensorRef):
-                last[ref.place] = number
-    for leaf in flatten(graph.outputs):
-        ref = leaf.tensor if isinstance(leaf, MaskOf) else leaf
-        if isinstance(ref, TensorRef):
-            last.pop(ref.place, None)
+        for ref in refs_of(node):
+            last[ref.place] = number
+    for ref in tensor_refs(graph.outputs):
+        last.pop(ref.place, None)
     found: dict[int, list[tuple[str, int, int]]] = {}
     for place, number in last.items():
         found.setdefault(number, []).append(place)

@@ -25,7 +25,15 @@ from verify.mistakes.catalogue.mask_flow import (
     without,
 )
 from verify.mistakes.catalogue.mistake import ModelOperator, Mutant, Need
-from verify.model.graph import Graph, MaskOf, Node, TensorRef, flatten, map_structure
+from verify.model.graph import (
+    Graph,
+    MaskOf,
+    Node,
+    TensorRef,
+    flatten,
+    map_structure,
+    refs_of,
+)
 from verify.model.spec import LayerSpec, ModelSpec
 
 MASK_IGNORED = "mask ignored"
@@ -621,9 +629,7 @@ def _ordered(graph: Graph, nodes: Sequence[Node]) -> tuple[Node, ...] | None:
     left, found = list(nodes), list[Node]()
     while left:
         for node in left:
-            leaves = flatten([list(node.args), dict(node.kwargs)])
-            refs = [x.tensor if isinstance(x, MaskOf) else x for x in leaves]
-            if all(x.place[:2] in ready for x in refs if isinstance(x, TensorRef)):
+            if all(ref.place[:2] in ready for ref in refs_of(node)):
                 break
         else:
             return None
