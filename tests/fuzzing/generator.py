@@ -519,7 +519,12 @@ def program(key: str) -> Program:
         for name in ("MultiHeadAttention", "GroupQueryAttention")
         if any(name in line.template for line in made.lines)
     ]
-    unsaid += ["layers with LoRA"] * any("lora_rank" in x.options for x in made.lines)
+    unsaid += ["layers with LoRA"] * any(
+        "lora_rank" in line.options
+        # Keras leaves a layer alone that has another inside, as its activation
+        and not line.options.get("activation", "").startswith("layers.")
+        for line in made.lines
+    )
     refused = f"int8 in {unsaid[0]}" if unsaid else ""
     return replace(made, quantized=True, refused=refused)
 

@@ -452,8 +452,6 @@ def arguments_and_mask(
     mask = map_structure(value_of, given.get("mask"))
     if mask is None:
         mask = map_structure(mask_of, first)
-    if "mask" in given:
-        given["mask"] = kind.own_masks(layer, given)
     return given, first, mask
 
 

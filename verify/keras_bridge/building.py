@@ -25,7 +25,7 @@ from verify.model.graph import MaskOf, TensorRef, flatten, map_structure
 from verify.model.spec import GATES, LayerSpec, ModelSpec
 from verify.model_files.classes import holds_operations
 from verify.model_files.config import read_architecture
-from verify.model_files.functional import casts_to_another_float
+from verify.model_files.functional import casts_to_another_float, with_copies
 from verify.model_files.keras2_config import KERAS2_HARD_SIGMOID, MERGING_CLASSES
 from verify.model_files.vocabularies import holds_vocabulary
 
@@ -461,12 +461,16 @@ def without_lora(config: Any) -> Any:
 def with_dtype(config: Any, dtype: str) -> Any:
     """Return a model's config with every float dtype, policies included, replaced.
 
-    A cast between float dtypes becomes a copy, which ends masks as the cast does.
+    A cast between float dtypes becomes a copy, which ends masks as the cast does; so
+    does that of a model inside, which casts its inputs.
     """
     if isinstance(config, list):
         return [with_dtype(item, dtype) for item in config]
     if not isinstance(config, dict):
         return config
+    if isinstance(config.get("layers"), list):
+        layers = with_copies(config["layers"], POLICIES, _copy_operation)
+        config = {**config, "layers": layers}
     changed = {key: with_dtype(value, dtype) for key, value in config.items()}
     found = config.get("dtype")
     if isinstance(found, dict) and isinstance(found.get("config"), dict):
@@ -478,11 +482,18 @@ def with_dtype(config: Any, dtype: str) -> Any:
     if config.get("reverse_dtype") is not None:  # of a ReversibleEmbedding
         changed["reverse_dtype"] = dtype
     if casts_to_another_float(config):
-        module = next(m for m in private.operation_modules() if hasattr(m, "Copy"))
-        changed |= {
-            "module": module.__name__,
-            "class_name": "Copy",
-            "registered_name": "Copy",
-            "config": {"name": config["config"].get("name")},
-        }
+        copy = _copy_operation(config["config"].get("name"))
+        changed |= {key: value for key, value in copy.items() if key != "name"}
     return changed
+
+
+def _copy_operation(name: str) -> dict[str, Any]:
+    """Return the config of an operation of Keras that copies, without its calls."""
+    module = next(m for m in private.operation_modules() if hasattr(m, "Copy"))
+    return {
+        "module": module.__name__,
+        "class_name": "Copy",
+        "registered_name": "Copy",
+        "name": name,
+        "config": {"name": name},
+    }

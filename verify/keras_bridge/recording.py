@@ -223,7 +223,7 @@ class Recorder(ABC):
             self._numbers[inside] += 1
             if private.takes_training(operation):
                 kwargs["training"] = False  # as predict says, whatever the graph
-            given = self.given(args, kwargs)
+            given = self.given(args, _with_own_masks(operation, args, kwargs))
             with self._inside(place, operation):
                 outputs = self.prepared(operation, run, args, kwargs)(*args, **kwargs)
             self._steps(place, operation, args, kwargs)
@@ -255,3 +255,29 @@ class Recorder(ABC):
             return
         with self._inside(place, inner):
             inner.call(ops.reshape(inputs, (-1, *inputs.shape[2:])), training=False)
+
+
+def _with_own_masks(
+    operation: Any, args: Sequence[Any], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the keyword arguments of a call, with the masks that a model uses.
+
+    Where it is given None among several masks, a model uses the mask of the tensor,
+    unless it casts that to another dtype, which drops the mask.
+    """
+    if kwargs.get("mask") is None or not args or not private.has_graph(operation):
+        return kwargs
+    keras = import_keras()
+    tree, inputs, expected = keras.tree, args[0], private.inputs_of(operation)
+    masks, tensors = tree.flatten(kwargs["mask"]), tree.flatten(inputs)
+    wanted = [keras.backend.standardize_dtype(x.dtype) for x in tree.flatten(expected)]
+    if isinstance(inputs, Mapping) and not isinstance(expected, Mapping):
+        by_name = dict(zip(operation.input_names, wanted, strict=True))
+        wanted = [by_name.get(name) for name in sorted(inputs)]
+    if not len(masks) == len(tensors) == len(wanted):
+        return kwargs
+    for k, (mask, tensor) in enumerate(zip(masks, tensors, strict=True)):
+        if mask is None and keras.ops.is_tensor(tensor):
+            kept = keras.backend.standardize_dtype(tensor.dtype) == wanted[k]
+            masks[k] = private.mask_of(tensor) if kept else None
+    return {**kwargs, "mask": tree.pack_sequence_as(kwargs["mask"], masks)}

@@ -42,6 +42,7 @@ from verify.model_files.functional import (
     as_called,
     casts_to_another_float,
     read_graph,
+    with_masks_of_tensors,
     with_readable_calls,
 )
 from verify.model_files.hdf5 import snake_case
@@ -321,9 +322,10 @@ def _read_graph_model(
     if not isinstance(entries, list):
         raise ModelFileError(f"{where}: the config holds no list of layers")
     layers: dict[str, LayerSpec] = {}
+    entries = with_masks_of_tensors(entries)
     if partial:
         entries = [with_readable_calls(where, entry) for entry in entries]
-        config = {**config, "layers": entries}
+    config = {**config, "layers": entries}
     for k, entry in enumerate(entries):
         try:
             layer = _read_layer(entry, f"layer {k}", depth + 1, partial)

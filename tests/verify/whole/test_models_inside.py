@@ -9,16 +9,24 @@ from support.nets import INPUTS, TIME, UNITS, VOCABULARY, ids, random_weights
 
 import verify
 from verify import Verdict
-from verify.forward.layers.models import Functional
+from verify.model_files import functional
 
 pytestmark = pytest.mark.keras
 
 
-def encoded(inputs: str, *, cast: bool = False) -> Any:
+def encoded(inputs: str, *, dtype: str | None = None) -> Any:
     """Give what an encoder returns to a model inside: Keras finds its masks late.
 
     An encoder's result has no mask while a Functional model is written down, so that
     the call of the model inside is recorded with ``mask=[None, None]``.
+
+    Parameters
+    ----------
+    inputs : str
+        How the model inside takes its inputs: list, dict, or dict by the names of a
+        list.
+    dtype : str, optional
+        That which the model inside wants of one of them.
     """
     import keras
     from keras import layers
@@ -30,7 +38,6 @@ def encoded(inputs: str, *, cast: bool = False) -> Any:
             layers.LSTM(UNITS, return_sequences=True),
         ]
     )
-    dtype = "int32" if cast else None
     a = keras.Input((TIME, UNITS), name="a", dtype=dtype)
     b = keras.Input((TIME, UNITS), name="b")
     rows = layers.Dense(UNITS)
@@ -39,15 +46,25 @@ def encoded(inputs: str, *, cast: bool = False) -> Any:
     pair = keras.Model(structure, outputs)
     first, second = (keras.Input((TIME,), dtype="int32") for _ in range(2))
     words = [encoder(first), encoder(second)]
-    given: Any = words if inputs == "list" else dict(zip("ab", words, strict=True))
-    again: Any = words[::-1] if inputs == "list" else {"a": words[1], "b": words[0]}
+    given: Any = words if inputs == "list" else dict(zip("ba", words, strict=True))
+    again: Any = words[::-1] if inputs == "list" else {"a": words[0], "b": words[1]}
     model = keras.Model([first, second], [*pair(given), *pair(again)])
     weights = random_weights([w.shape for w in model.get_weights()], 5)
     model.set_weights([0.7 * w for w in weights])
     return model
 
 
-@pytest.mark.parametrize("inputs", ["list", "dict"])
+@pytest.fixture(params=["float32", "float64", "mixed_float16", "mixed_bfloat16"])
+def policy(request):
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize("inputs", ["list", "dict", "names"])
 def test_masks_that_tensors_have_reach_a_model_inside(inputs):
     report = verify.check(encoded(inputs), [ids(1), ids(2)])
     assert report.verdict is Verdict.PASS
@@ -57,15 +74,34 @@ def test_masks_that_tensors_have_reach_a_model_inside(inputs):
 @pytest.mark.usefixtures("undiagnosed")
 def test_a_model_inside_that_loses_them_is_found(monkeypatch):
     monkeypatch.setattr(
-        Functional, "own_masks", lambda self, layer, given: given["mask"]
+        functional, "masks_given_as_none", lambda model, node: [], raising=True
     )
     report = verify.check(encoded("list"), [ids(1), ids(2)])
     assert report.verdict is Verdict.FAIL
 
 
-def test_what_is_cast_on_its_way_into_a_model_has_no_mask():
-    report = verify.check(encoded("list", cast=True), [ids(1), ids(2)])
-    assert report.verdict is Verdict.PASS
+@pytest.mark.parametrize("dtype", [None, "int32", "float16", "float64"])
+def test_what_is_cast_on_its_way_into_a_model_has_no_mask(policy, dtype):
+    report = verify.check(encoded("list", dtype=dtype), [ids(1), ids(2)])
+    assert report.verdict is Verdict.PASS, report
+
+
+@pytest.mark.parametrize("inputs", ["dict", "names"])
+def test_what_is_cast_is_found_by_the_name_of_the_input(inputs):
+    report = verify.check(encoded(inputs, dtype="float16"), [ids(1), ids(2)])
+    assert report.verdict is Verdict.PASS, report
+
+
+@pytest.mark.usefixtures("undiagnosed")
+def test_a_mask_that_outlives_a_cast_is_found(monkeypatch):
+    found = functional.masks_given_as_none
+    monkeypatch.setattr(
+        functional,
+        "masks_given_as_none",
+        lambda model, node: [(k, x, "") for k, x, _ in found(model, node)],
+    )
+    report = verify.check(encoded("list", dtype="float16"), [ids(1), ids(2)])
+    assert report.verdict is Verdict.FAIL
 
 
 @pytest.mark.parametrize("saved", [False, True])

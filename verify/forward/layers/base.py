@@ -472,17 +472,6 @@ class LayerType(ABC):
         given = dict(zip(self.arguments, args, strict=False)) | dict(kwargs)
         return {name: value for name, value in given.items() if value is not None}
 
-    def own_masks(self, layer: LayerSpec, given: Mapping[str, Any]) -> Any:
-        """Return the mask that ``call`` is given, in place of the argument ``mask``.
-
-        Parameters
-        ----------
-        layer : LayerSpec
-        given : mapping of str to structure of Tensor
-            The arguments of the call, ``mask`` among them.
-        """
-        return given["mask"]
-
     def notes(self, layer: LayerSpec) -> list[str]:
         """Return lines for `describe`: the equations, and their peculiarities."""
         return []

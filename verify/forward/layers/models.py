@@ -106,28 +106,6 @@ class Functional(LayerType):
             if x.parameters
         )
 
-    def own_masks(self, layer: LayerSpec, given: Mapping[str, Any]) -> Any:
-        """Return the mask of each input: the one given, or else that of the tensor.
-
-        Keras sets the masks that it is given on the tensors, and a None among them
-        takes nothing off a tensor. Where an input has another dtype than the model
-        wants, Keras casts it to a tensor without a mask.
-        """
-        graph, mask = layer.graph, given["mask"]
-        assert graph is not None
-        refs, tensors = flatten(graph.inputs), in_order(graph.inputs, given["inputs"])
-        masks = in_order(graph.inputs, mask)
-        if len(refs) != len(tensors) or len(refs) != len(masks):
-            return mask
-        found = []
-        for ref, tensor, its_mask in zip(refs, tensors, masks, strict=True):
-            wanted = dtype_of(layer.sublayers[ref.layer].options["dtype"])
-            keeps = isinstance(tensor, Tensor) and tensor.value.dtype == wanted
-            found.append(tensor.mask if its_mask is None and keeps else its_mask)
-        if isinstance(graph.inputs, Mapping):
-            return dict(zip(graph.inputs, found, strict=True))
-        return found
-
     def call(self, run: Run, layer: LayerSpec, inputs: Any, mask: Any = None) -> Any:
         graph = layer.graph
         assert graph is not None
