@@ -95,6 +95,9 @@ class LayerTrace:
         Gates, states and logits by name, as in the table.
     arguments : mapping
         What the layer's ``call`` was given, by name.
+    carried : ndarray or None
+        The mask of the tensor that the layer was called with, a structure of masks if
+        it takes several. A model that casts the tensor may not have received it.
     """
 
     layer: LayerSpec
@@ -103,6 +106,7 @@ class LayerTrace:
     output: Any
     values: Mapping[str, Array] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    carried: Any = None
 
     def __getitem__(self, name: str) -> Array:
         if name in ("input", "output"):
@@ -223,7 +227,8 @@ class Evaluation:
         whole = not at and layer.graph is not None and not self._values
         if whole:
             self._begin(layer, first)
-        output = self._run(layer, kind, values, at, mask)
+        carried = map_structure(mask_of, first) if self.recording else None
+        output = self._run(layer, kind, values, at, mask, carried)
         if whole:
             self._require_unfolded(layer, output)
         if "pass_mask" in layer.overrides:
@@ -306,6 +311,7 @@ class Evaluation:
         values: dict[str, Any],
         at: str,
         mask: Any,
+        carried: Any = None,
     ) -> Any:
         if at:
             self._path.append(at)
@@ -343,6 +349,7 @@ class Evaluation:
                     map_structure(value_of, output),
                     noted,
                     dict(values),
+                    carried,
                 ),
             )
         return output

@@ -207,7 +207,6 @@ def _of_lost_masks(
     are looked for on padding alone.
     """
     found = list(lost_masks(net.spec.root, trace))
-    remedy = "give the mask to the layer in its call, mask=..., if it should skip it"
     for lost in found:
         far = lost.effect(net, x)
         apart = f"; with the mask the outputs would be up to {far:.2g} apart"
@@ -216,7 +215,7 @@ def _of_lost_masks(
             f"{lost.layer}: there is padding ({lost.where}), and it {lost.fate}: "
             f"{lost.reason}{apart if far else ''}",
             frozenset({Need.MASKED_STEPS, Need.MASKED_STEPS_BEFORE_OTHERS}),
-            remedy,
+            lost.remedy,
         )
     padding = padding_alone(net.spec) if rows > x.rows and not found else None
     if padding is not None:
@@ -226,7 +225,7 @@ def _of_lost_masks(
                 f"{lost.layer}: padding, of which the {x.rows:,} rows looked at have "
                 f"none, {lost.fate}: {lost.reason}",
                 frozenset({Need.MASKED_STEPS, Need.MASKED_STEPS_BEFORE_OTHERS}),
-                remedy,
+                lost.remedy,
             )
 
 

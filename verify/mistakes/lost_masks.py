@@ -1,9 +1,10 @@
 """Find layers that padding was to be masked for, and that see no mask of it.
 
 Keras loses a mask without a word. A layer that does not support masks hands none on;
-a Concatenate with one input that has no mask makes one that is true everywhere. A
-recurrent layer behind it then computes padding like any other step, pooling averages
-it, attention attends to it.
+a Concatenate with one input that has no mask makes one that is true everywhere; a model
+inside that takes several inputs casts one to its own dtype. A recurrent layer behind
+it then computes padding like any other step, pooling averages it, attention attends to
+it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import DataError, VerifyError
+from verify.errors import DataError, VerifyError, printable
 from verify.forward.evaluable import Inputs
 from verify.forward.evaluate import LayerTrace
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.attention import KINDS as ATTENTION
+from verify.forward.layers.models import in_order
 from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.dtypes import dtype_of, is_float
@@ -37,6 +39,9 @@ AVERAGES = frozenset({"GlobalAveragePooling2D", "GlobalAveragePooling3D"})
 
 OPEN_SIZES = (4, 60, 1)
 """Sizes that are tried for the axes a model leaves open."""
+
+CASTS = "casts the tensor to another dtype"
+"""What a model inside does with the tensor of an input."""
 
 Call = tuple[str, int]
 """Name of a layer in a model, and the number of the call."""
@@ -98,6 +103,13 @@ class LostMask:
         return "is averaged like any other step"
 
     @property
+    def remedy(self) -> str:
+        """Return what to do if the layer should skip padding."""
+        if self.how.startswith(CASTS):
+            return "give that keras.Input the dtype of what it is given, dtype=..."
+        return "give the mask to the layer in its call, mask=..., if it should skip it"
+
+    @property
     def where(self) -> str:
         """Return how many steps are padding, and which is the first."""
         count, first = int(self.padded.sum()), int(np.argwhere(self.padded)[0, 1])
@@ -142,10 +154,35 @@ class LostMask:
         )
 
 
-def lost_masks(
-    model: LayerSpec, trace: Mapping[str, LayerTrace], path: str = ""
-) -> Iterator[LostMask]:
+@dataclass(frozen=True, eq=False)
+class _Origin:
+    """Hold the last call on the way to a layer to which padding was masked.
+
+    Attributes
+    ----------
+    path : str
+        Path of the layer that was called.
+    layer : LayerSpec
+        That layer.
+    mask : structure of ndarray
+        The masks that reached it.
+    node : Node or None
+        The call; None if it is outside of the model that is searched.
+    how : str
+        What it does with the masks; empty if its outputs tell.
+    """
+
+    path: str
+    layer: LayerSpec
+    mask: Any
+    node: Node | None
+    how: str = ""
+
+
+def lost_masks(model: LayerSpec, trace: Mapping[str, LayerTrace]) -> Iterator[LostMask]:
     """Yield every layer of a model that lost a mask on the way to it.
+
+    Of several calls in which a layer lost it in the same way, the first is given.
 
     Parameters
     ----------
@@ -153,40 +190,68 @@ def lost_masks(
         With a graph; the models inside it are searched too.
     trace : mapping
         From `Network.trace`, on inputs that have padding.
+    """
+    known = set()
+    for lost in _lost_masks(model, trace, "", {}, Counter()):
+        key = (lost.path, lost.culprit_path, lost.how)
+        if key not in known:
+            known.add(key)
+            yield lost
+
+
+def _lost_masks(
+    model: LayerSpec,
+    trace: Mapping[str, LayerTrace],
+    path: str,
+    outside: Mapping[str, _Origin],
+    seen: Counter[str],
+) -> Iterator[LostMask]:
+    """Yield every layer of a model, or of a call of a model inside, that lost a mask.
+
+    Parameters
+    ----------
+    model : LayerSpec
+    trace : mapping of str to LayerTrace
     path : str
         Path of the model; empty for the whole one.
+    outside : mapping of str to _Origin
+        Name of an input of the model -> where its mask was lost before it.
+    seen : Counter of str
+        How often each path was called before, to which the calls here are added.
     """
     if model.graph is None:
         return
-    calls = _traces(model, trace, path)
-    nodes = {(node.layer, node.index): node for node in model.graph.nodes}
-    parents = _parents(model.graph)
-    for call, values in calls.items():
+    search = _Search(model, trace, path, outside, seen)
+    for call, values in search.calls.items():
         layer = model.sublayers[call[0]]
-        here = f"{path}/{call[0]}" if path else call[0]
+        here = search.path_of(call)
         if layer.graph is not None:
-            yield from lost_masks(layer, trace, here)
-        wanted = _wanted(layer, nodes[call], values)
+            lost_before = search.before_inputs(call, layer.graph)
+            yield from _lost_masks(layer, trace, here, lost_before, seen)
+        node = search.nodes[call]
+        wanted = _wanted(layer, node, values)
         if wanted is None or any(_false(m) for m in _masks(wanted.masks)):
             continue
         own = layer.class_name in AVERAGES and any(map(_false, _masks(values.mask)))
-        behind = [(ref.layer, ref.node) for ref in wanted.tensors]
-        origin = call if own else _origin(call, calls, {**parents, call: behind})
+        origin = search.at(call) if own else search.before(wanted.tensors)
         if origin is None:
             continue
-        received = _masks(wanted.masks)
-        name, arrives = origin[0], bool(received)
-        lost = [_false(m) for m in _masks(calls[origin].mask)]
+        arrives = bool(_masks(wanted.masks))
+        how = "knows no mask" if own else _what_it_does(origin.mask, arrives)
+        false = [mask for mask in _masks(origin.mask) if _false(mask)]
+        given = None
+        if origin.node is not None:
+            given = _mask_to_give(layer, node, origin.node, origin.mask)
         yield LostMask(
             here,
             layer,
-            model.sublayers[name],
-            f"{path}/{name}" if path else name,
-            "knows no mask" if own else _what_it_does(calls[origin].mask, arrives),
+            origin.layer,
+            origin.path,
+            origin.how or how,
             arrives,
-            ~_masks(calls[origin].mask)[lost.index(True)].astype(bool),
+            ~false[0].astype(bool),
             call,
-            _mask_to_give(layer, nodes[call], nodes[origin], calls[origin].mask),
+            given,
         )
 
 
@@ -281,62 +346,116 @@ def _has_a_direction(layer: LayerSpec) -> bool:
     return "go_backwards" in inner.options
 
 
-def _traces(
-    model: LayerSpec, trace: Mapping[str, LayerTrace], path: str
-) -> dict[Call, LayerTrace]:
-    """Return the trace of every call in a graph, in the order of evaluation."""
-    found: dict[Call, LayerTrace] = {}
-    seen: Counter[str] = Counter()
-    for node in model.graph.nodes if model.graph is not None else ():
-        seen[node.layer] += 1
-        key = f"{path}/{node.layer}" if path else node.layer
-        key += f":{seen[node.layer]}" if seen[node.layer] > 1 else ""
-        if key in trace:
-            found[node.layer, node.index] = trace[key]
-    return found
+class _Search:
+    """Find in the graph of one model where a mask was lost, going back from a layer.
+
+    Parameters
+    ----------
+    model : LayerSpec
+    trace : mapping of str to LayerTrace
+    path : str
+        Path of the model.
+    outside : mapping of str to _Origin
+        Name of an input of the model -> where its mask was lost before it.
+    seen : Counter of str
+        See `_lost_masks`.
+    """
+
+    def __init__(
+        self,
+        model: LayerSpec,
+        trace: Mapping[str, LayerTrace],
+        path: str,
+        outside: Mapping[str, _Origin],
+        seen: Counter[str],
+    ) -> None:
+        self._model, self._path, self._outside = model, path, outside
+        graph = model.graph
+        every = () if graph is None else graph.nodes
+        self.nodes = {(node.layer, node.index): node for node in every}
+        self.calls: dict[Call, LayerTrace] = {}
+        for call in self.nodes:
+            key = self.path_of(call)
+            seen[key] += 1
+            key += f":{seen[key]}" if seen[key] > 1 else ""
+            if key in trace:
+                self.calls[call] = trace[key]
+
+    def path_of(self, call: Call) -> str:
+        """Return the path of the layer that is called."""
+        return f"{self._path}/{call[0]}" if self._path else call[0]
+
+    def at(self, call: Call, mask: Any = None, how: str = "") -> _Origin:
+        """Return a call as the one at which a mask was lost."""
+        layer, values = self._model.sublayers[call[0]], self.calls[call]
+        mask = values.mask if mask is None else mask
+        return _Origin(self.path_of(call), layer, mask, self.nodes[call], how)
+
+    def before(self, tensors: Sequence[TensorRef]) -> _Origin | None:
+        """Return the nearest call before some tensors that received padding, or None.
+
+        The search goes back along the sequence only: it ends at calls that take another
+        axis of time, or none, because the steps of their output are no longer padding.
+        """
+        waiting, seen = [(ref.layer, ref.node) for ref in tensors], set()
+        while waiting:
+            here = waiting.pop(0)
+            if here in seen:
+                continue
+            seen.add(here)
+            if here not in self.calls:
+                if here[0] in self._outside:
+                    return self._outside[here[0]]
+                continue
+            values = self.calls[here]
+            # of several inputs of attention the first, the query, decides
+            count = 1 if values.layer.class_name in ATTENTION_CLASSES else None
+            masks = _masks(flatten(values.mask)[:count])
+            steps = _steps(values.output)
+            if any(_false(m) for m in masks):
+                if {m.shape[1] for m in masks} == {steps}:
+                    return self.at(here)
+            elif steps == _steps(values.input):
+                refs = _references(self.nodes[here])[:count]
+                waiting += [(ref.layer, ref.node) for ref in refs]
+        return None
+
+    def before_inputs(self, call: Call, graph: Graph) -> dict[str, _Origin]:
+        """Return where masks were lost before the inputs of a model that is called."""
+        values, node, found = self.calls[call], self.nodes[call], {}
+        names = [ref.layer for ref in flatten(graph.inputs)]
+        tensors = in_order(graph.inputs, _first(node))
+        carried = _each(graph.inputs, values.carried, len(names))
+        received = _each(graph.inputs, values.mask, len(names))
+        if len(tensors) != len(names):
+            return {}
+        for name, ref, had, has in zip(names, tensors, carried, received, strict=True):
+            if any(map(_false, _masks(has))) or not isinstance(ref, TensorRef):
+                continue
+            if any(map(_false, _masks(had))):
+                how = f"{CASTS} for its input '{printable(name)}'"
+                origin: _Origin | None = replace(self.at(call, had, how), node=None)
+            else:
+                origin = self.before([ref])
+            if origin is not None:
+                found[name] = replace(origin, node=None)
+        return found
 
 
-def _parents(graph: Graph) -> dict[Call, list[Call]]:
-    """Return the calls whose outputs each call takes as its first argument."""
-    return {
-        (node.layer, node.index): [(ref.layer, ref.node) for ref in _references(node)]
-        for node in graph.nodes
-    }
+def _first(node: Node) -> Any:
+    """Return the first argument of a call."""
+    return node.args[0] if node.args else next(iter(node.kwargs.values()), [])
+
+
+def _each(inputs: Any, masks: Any, count: int) -> list[Any]:
+    """Return the mask of each input of a model, None where there is none."""
+    found = [None] * count if masks is None else in_order(inputs, masks)
+    return found if len(found) == count else [None] * count
 
 
 def _references(node: Node) -> list[TensorRef]:
     """Return the tensors in the first argument of a call."""
-    first: Any = node.args[0] if node.args else next(iter(node.kwargs.values()), [])
-    return [leaf for leaf in flatten(first) if isinstance(leaf, TensorRef)]
-
-
-def _origin(
-    call: Call,
-    calls: Mapping[Call, LayerTrace],
-    parents: Mapping[Call, Sequence[Call]],
-) -> Call | None:
-    """Return the nearest call before this one that received padding; None without.
-
-    The search goes back along the sequence only: it ends at calls that take another
-    axis of time, or none, because the steps of their output are no longer padding.
-    """
-    waiting, seen = list(parents.get(call, ())), {call}
-    while waiting:
-        here = waiting.pop(0)
-        if here in seen or here not in calls:
-            continue
-        seen.add(here)
-        values = calls[here]
-        # of several inputs of attention the first, the query, decides
-        count = 1 if values.layer.class_name in ATTENTION_CLASSES else None
-        masks = _masks(flatten(values.mask)[:count])
-        steps = _steps(values.output)
-        if any(_false(m) for m in masks):
-            if {m.shape[1] for m in masks} == {steps}:
-                return here
-        elif steps == _steps(values.input):
-            waiting += parents.get(here, [])[:count]
-    return None
+    return [leaf for leaf in flatten(_first(node)) if isinstance(leaf, TensorRef)]
 
 
 def _masks(structure: Any) -> list[Array]:

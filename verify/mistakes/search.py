@@ -308,14 +308,15 @@ class _Recalling(Evaluation):
         values: dict[str, Any],
         at: str,
         mask: Any,
+        carried: Any = None,
     ) -> Any:
         cheap = not layer.weights and not layer.sublayers
         inside = len(self._values) > 1  # of another layer
         if cheap or inside or layer.graph is not None:
-            return super()._run(layer, kind, values, at, mask)
+            return super()._run(layer, kind, values, at, mask, carried)
         key = (layer, at, _content(values))
         if key not in self._known:
-            result = super()._run(layer, kind, values, at, mask)
+            result = super()._run(layer, kind, values, at, mask, carried)
             if self._record:
                 self._known[key] = map_structure(_copied, result)
             return result

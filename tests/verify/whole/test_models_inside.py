@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -102,6 +103,43 @@ def test_a_mask_that_outlives_a_cast_is_found(monkeypatch):
     )
     report = verify.check(encoded("list", dtype="float16"), [ids(1), ids(2)])
     assert report.verdict is Verdict.FAIL
+
+
+LOST = "it is computed like any other step: no mask reaches it, because "
+
+
+def test_a_mask_lost_on_the_way_into_a_model_is_warned_of():
+    model = encoded("list", dtype="float16")
+    found = [w for w in verify.check(model, [ids(1), ids(2)]).warnings if LOST in w]
+    assert len(found) == 1
+    assert "(GRU): there is padding (" in found[0]
+    assert found[0].endswith(
+        "(Functional) casts the tensor to another dtype for its input 'a'"
+    )
+    text = verify.describe(verify.load(model))
+    assert re.search(
+        r"the mask is lost for 'gru\w*': casts the tensor to another dtype", text
+    )
+    kept = verify.check(encoded("list"), [ids(1), ids(2)])
+    assert not any("padding" in warning for warning in kept.warnings)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not support masking")
+@pytest.mark.parametrize("outer", [True, False])
+def test_a_mask_lost_before_a_model_or_inside_is_warned_of(outer):
+    import keras
+    from keras import layers
+
+    steps, gru = layers.Conv1D(INPUTS, 3, padding="same"), layers.GRU(UNITS)
+    inner = keras.Sequential([keras.Input((TIME, INPUTS)), *[steps][outer:], gru])
+    words = keras.Input((TIME,), dtype="int32")
+    vectors = layers.Embedding(VOCABULARY, INPUTS, mask_zero=True)(words)
+    model = keras.Model(words, inner(steps(vectors) if outer else vectors))
+    weights = random_weights([w.shape for w in model.get_weights()], 7)
+    model.set_weights([0.7 * w for w in weights])
+    (found,) = [w for w in verify.check(model, ids(1)).warnings if LOST in w]
+    assert f"'{gru.name}' (GRU)" in found
+    assert f"Layer '{steps.name}' (Conv1D) hands none on" in found
 
 
 @pytest.mark.parametrize("saved", [False, True])
