@@ -173,10 +173,10 @@ def _compared(
             if BACKEND == "tensorflow" and pools_nan(net, inputs):
                 return Outcome("keras cannot", 0.0, "TensorFlow's maximum of NaN")
             rounds = found <= 1000 * Rounding(net).amplified(inputs)
-            rounds = rounds or _rounds_in_single(model, x, program.batch_size)
             rounds = rounds or (
                 source == ".h5" and _merges_lora(model) and found < MERGED_APART
             )
+            rounds = rounds or _rounds_in_single(model, x, program.batch_size)
             kind = "amplifies" if rounds else "FAILS"
             return Outcome(kind, found, f"{source}: differs by {found:.2g}")
         fast = net.flat(inputs, dtype="float64", fast=True)
