@@ -21,6 +21,7 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
+from verify.console import own_process
 from verify.console.progress import told
 from verify.console.signals import left_behind, terminable
 from verify.console.usage import usage_error
@@ -195,9 +196,7 @@ def run(
     if ends_process is None:
         ends_process = argv is None
     if ends_process:
-        # read when NumPy is imported: its threads then sleep as soon as they have
-        # nothing to do, and not after a tenth of a second of waiting in a loop
-        os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+        own_process.begin()
     atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)
     for stream in (sys.stdout, sys.stderr):

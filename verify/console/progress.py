@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from verify.console.own_process import TELLING
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -169,7 +171,7 @@ def told() -> Iterator[None]:
                 with contextlib.suppress(IndexError, OSError, ValueError):
                     print(_DOING.line(now), file=sys.__stderr__, flush=True)
 
-    thread = threading.Thread(target=tell, daemon=True)
+    thread = threading.Thread(target=tell, name=TELLING, daemon=True)
     thread.start()
     try:
         yield

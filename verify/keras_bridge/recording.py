@@ -34,7 +34,7 @@ class Part(NamedTuple):
     number : int
         Among the parts of that kind.
     name : str
-        In the copy.
+        In the model that is numbered.
     """
 
     kind: str
@@ -88,21 +88,37 @@ class CallKeys:
         return name if number == 1 else f"{name}:{number}"
 
 
-def call_paths(model: Any) -> dict[Place, CallPath]:
-    """Return where in the model the layer of every call that may be recorded is."""
-    return dict(_calls_with_paths(model, (), ()))
+def call_paths(model: Any, original: Any = None) -> dict[Place, CallPath]:
+    """Return where in the model the layer of every call that may be recorded is.
+
+    Parameters
+    ----------
+    model : keras.Model
+    original : keras.Model, optional
+        That of which the model is a copy: parts are then numbered as there.
+    """
+    return dict(_calls_with_paths(model, model if original is None else original))
 
 
 def _calls_with_paths(
-    model: Any, inside: Place, path: CallPath
+    model: Any, original: Any, inside: Place = (), path: CallPath = ()
 ) -> Iterator[tuple[Place, CallPath]]:
-    numbers = {id(part): found for found, part in _numbered(model)}
+    known = {found[::2]: (found, part) for found, part in _numbered(original)}
+    numbers: dict[int, tuple[Part, Any]] = {}
+    for found, part in _numbered(model):
+        if found[::2] in known:
+            numbers[id(part)] = known[found[::2]]
+        elif not found.kind:  # Keras adds operations to a copy, and no layers
+            numbers[id(part)] = found, part
     for number, node in enumerate(_calls_of(model)):
         operation, place = node.operation, (*inside, number)
-        own = *path, numbers.get(id(operation), operation.name)
+        found, there = numbers.get(id(operation), (operation.name, operation))
+        own = *path, found
         yield place, own
-        for _, one in _models_in(operation):
-            yield from _calls_with_paths(one, place, own)
+        for (_, one), (_, its_original) in zip(
+            _models_in(operation), _models_in(there), strict=True
+        ):
+            yield from _calls_with_paths(one, its_original, place, own)
 
 
 def call_names(

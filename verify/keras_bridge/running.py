@@ -227,7 +227,9 @@ class KerasModel:
     def traced(self, x: Sequence[Any]) -> TracedModel:
         """Return the compiled function of the model for inputs of this kind."""
         with all_steps_at_once():
-            return TracedModel(self.model, x, self.structured, compiled=self._by_xla)
+            return TracedModel(
+                self.model, x, self.structured, self._original, compiled=self._by_xla
+            )
 
     def step_outputs(self, call: KerasCall) -> Array:
         """Return what a recurrent layer returns at every step: (batch, time, ...)."""

@@ -99,6 +99,8 @@ class TracedModel:
         Inputs of the kind that it will be run on; the batch size is left open.
     structured : callable
         Inputs -> the structure in which the model takes them.
+    original : keras.Model
+        That of which the model is a copy, or the model itself.
     compiled : bool
         Whether XLA compiles the function: TensorFlow has some kernels there only.
     """
@@ -108,6 +110,7 @@ class TracedModel:
         model: Any,
         x: Sequence[Any],
         structured: Callable[[Any], Any],
+        original: Any,
         *,
         compiled: bool = False,
     ) -> None:
@@ -133,7 +136,7 @@ class TracedModel:
             [tf.TensorSpec(*state) for state in self._states],
         )
         self._calls = calls
-        self._paths = call_paths(model)
+        self._paths = call_paths(model, original)
         self.independent = not self._run.captured_inputs
         """Whether the function takes all that it computes with as inputs."""
 

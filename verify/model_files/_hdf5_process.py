@@ -1,9 +1,10 @@
 """Read an HDF5 file in a process of its own, because libhdf5 may hang or crash.
 
-`verify.model_files.hdf5` runs this file as ``python _hdf5_process.py FILE SECONDS`` and
-never imports it. The output is one line of JSON, with the groups and their attributes
-and the arrays with their dtypes and shapes, followed by the bytes of the arrays in the
-same order. Only NumPy and h5py are imported, nothing of this project.
+`verify.model_files.hdf5` runs this file as ``python _hdf5_process.py FILE SECONDS``, or
+in a copy of its own process, and never imports it. The output is one line of JSON, with
+the groups and their attributes and the arrays with their dtypes and shapes, followed by
+the bytes of the arrays in the same order. Only NumPy and h5py are imported, nothing of
+this project.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import os
 import sys
 from typing import Any, BinaryIO
 
@@ -18,8 +20,8 @@ import h5py
 import numpy as np
 
 EXTRA_MEMORY_BYTES = 2**30
-"""Bytes of address space that this process may use beyond three times the size of the
-file: room for Python, NumPy and h5py themselves."""
+"""Bytes of address space that this process may use beyond what it has when it begins,
+and three times the size of the file."""
 
 MAX_OBJECTS = 200_000
 """Greatest number of groups and arrays in a file. A small file may list millions of
@@ -32,6 +34,15 @@ SUPPORTED_DTYPES = (
     *("float64", "float32", "float16", "bfloat16"),
     *("int8", "int32", "int64", "uint8"),
 )
+
+
+def address_space() -> int:
+    """Return the bytes of address space that this process has; 0 if unknown."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):  # not a Linux
+        return 0
 
 
 def limit_resources(seconds: float, file_size: int) -> None:
@@ -50,7 +61,8 @@ def limit_resources(seconds: float, file_size: int) -> None:
         import resource
     except ImportError:  # not a Unix
         return
-    memory, whole = EXTRA_MEMORY_BYTES + 3 * file_size, max(1, round(seconds))
+    memory = address_space() + EXTRA_MEMORY_BYTES + 3 * file_size
+    whole = max(1, round(seconds))
     limits = (
         (resource.RLIMIT_AS, (memory, memory)),
         # SIGXCPU at the first limit, which the parent recognises, SIGKILL at the second
@@ -141,8 +153,6 @@ def list_contents(file: Any) -> tuple[dict[str, Any], list[Any]]:
 
 def main(path: str, seconds: str, output: BinaryIO) -> None:
     """Read a file and write its contents to `output`."""
-    import os
-
     limit_resources(float(seconds), os.path.getsize(path))
     try:
         with h5py.File(path, "r") as file:

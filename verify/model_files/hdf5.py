@@ -11,20 +11,28 @@ Sources: keras/src/saving/saving_lib.py, keras/src/legacy/saving/legacy_h5_forma
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import runpy
+import select
+import signal
 import subprocess
 import sys
 import tempfile
+import time
+import traceback
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
+from verify.console.own_process import may_fork
 from verify.errors import ModelFileError, WriteError, printable
 from verify.model.arrays import Array
 from verify.model.dtypes import dtype_of
@@ -47,6 +55,9 @@ bytes. That is generous, because only an endless loop must be stopped."""
 
 WAIT_FACTOR = 12
 """How many times as long is waited for that CPU time, where other work has the CPUs."""
+
+PIPE_BYTES = 2**20
+"""Most bytes that are read from a pipe at once."""
 
 CPU_LIMIT_STATUS = -24
 """Exit status of a process that the system ended with SIGXCPU, signal 24, because its
@@ -145,8 +156,35 @@ def _run_reader(path: Path, shown: str) -> bytes:
         The reader ended without a result.
     """
     seconds = MIN_READ_SECONDS + path.stat().st_size / READ_BYTES_PER_SECOND
+    arguments = [str(READER_SCRIPT), os.fspath(path), f"{seconds}"]
+    reader = _copied_process if may_fork() else _new_process
+    status, output, messages = reader(arguments, WAIT_FACTOR * seconds)
+    if status is None:
+        raise ModelFileError(
+            f"{shown} is not read after {WAIT_FACTOR * seconds:.0f} seconds: either it "
+            "is damaged, or other programs leave no time to read it; try once more"
+        )
+    if status == CPU_LIMIT_STATUS:
+        reason = f"the HDF5 library has not read it after {seconds:.0f} seconds"
+    elif status < 0:
+        reason = f"the HDF5 library crashes on it, signal {-status}"
+    elif status or not output:
+        last = messages.decode(errors="replace").strip().splitlines()[-1:]
+        reason = last[0] if last else "nothing came of reading it"
+    else:
+        return output
+    raise ModelFileError(f"{shown} is damaged ({reason})")
+
+
+_Ended = tuple[int | None, bytes, bytes]
+"""How a process ended: its exit status, negative for a signal and None where it was
+given up, with what it wrote to stdout and to stderr."""
+
+
+def _new_process(arguments: Sequence[str], timeout: float) -> _Ended:
+    """Run a script of Python in a new process."""
     # -P keeps the folder of the script off the import path
-    command = [sys.executable, "-P", str(READER_SCRIPT), os.fspath(path), f"{seconds}"]
+    command = [sys.executable, "-P", *arguments]
     one_thread = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     try:
         run = subprocess.run(
@@ -154,24 +192,66 @@ def _run_reader(path: Path, shown: str) -> bytes:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             env=one_thread,
-            timeout=WAIT_FACTOR * seconds,
+            timeout=timeout,
         )
-        status = run.returncode
     except subprocess.TimeoutExpired:
-        raise ModelFileError(
-            f"{shown} is not read after {WAIT_FACTOR * seconds:.0f} seconds: either it "
-            "is damaged, or other programs leave no time to read it; try once more"
-        ) from None
-    if status == CPU_LIMIT_STATUS:
-        reason = f"the HDF5 library has not read it after {seconds:.0f} seconds"
-    elif status < 0:
-        reason = f"the HDF5 library crashes on it, signal {-status}"
-    elif status or not run.stdout:
-        last = run.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        reason = last[0] if last else "nothing came of reading it"
-    else:
-        return run.stdout
-    raise ModelFileError(f"{shown} is damaged ({reason})")
+        return None, b"", b""
+    return run.returncode, run.stdout, run.stderr
+
+
+def _copied_process(arguments: Sequence[str], timeout: float) -> _Ended:
+    """Run a script of Python in a copy of this process, which has NumPy already.
+
+    That is half of the time that a new process takes.
+    """
+    with tempfile.TemporaryFile() as messages:
+        receives, sends = os.pipe()
+        with warnings.catch_warnings():  # of threads, from Python 3.12 on
+            warnings.simplefilter("ignore", DeprecationWarning)
+            copy = os.fork()
+        if not copy:
+            _run_script(arguments, sends, messages.fileno())
+        os.close(sends)
+        output, ended = [], False
+        try:
+            deadline = time.monotonic() + timeout
+            while (left := deadline - time.monotonic()) > 0 and not ended:
+                if select.select([receives], [], [], left)[0]:
+                    output.append(os.read(receives, PIPE_BYTES))
+                    ended = not output[-1]
+        finally:
+            os.close(receives)
+            if not ended:
+                os.kill(copy, signal.SIGKILL)
+            status = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+        messages.seek(0)
+        return status if ended else None, b"".join(output), messages.read()
+
+
+def _run_script(arguments: Sequence[str], stdout: int, stderr: int) -> NoReturn:
+    """Run a script as Python would run it, and end this process."""
+    status = 1
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(stdout, 1)
+        os.dup2(stderr, 2)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w") for number in (1, 2))
+        sys.argv = list(arguments)
+        runpy.run_path(arguments[0], run_name="__main__")
+        status = 0
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
 
 
 def _parse_stream(stream: bytes, shown: str) -> Hdf5Contents:

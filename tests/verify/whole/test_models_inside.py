@@ -6,7 +6,15 @@ import re
 from typing import Any
 
 import pytest
-from support.nets import INPUTS, TIME, UNITS, VOCABULARY, ids, random_weights
+from support.nets import (
+    INPUTS,
+    TIME,
+    UNITS,
+    VOCABULARY,
+    features,
+    ids,
+    random_weights,
+)
 
 import verify
 from verify import Verdict
@@ -103,6 +111,36 @@ def test_a_mask_that_outlives_a_cast_is_found(monkeypatch):
     )
     report = verify.check(encoded("list", dtype="float16"), [ids(1), ids(2)])
     assert report.verdict is Verdict.FAIL
+
+
+@pytest.mark.filterwarnings("ignore:.*does not support masking")
+def test_masks_that_keras_computes_again_in_a_copy_are_not_those_of_the_model(policy):
+    """Keras has an operation NotEqual for a mask; in float64 its copy has another."""
+    import keras
+    from keras import layers
+
+    steps = keras.Input((TIME, INPUTS))
+    masked = layers.Masking()(steps)
+    inner = keras.Sequential(
+        [
+            keras.Input((TIME, INPUTS)),
+            layers.Masking(),
+            layers.GRU(UNITS, return_sequences=True),
+        ]
+    )
+    outputs = [
+        layers.GlobalAveragePooling1D()(masked),
+        layers.Multiply()([inner(steps), inner(masked)]),
+    ]
+    model = keras.Model(steps, outputs)
+    weights = random_weights([w.shape for w in model.get_weights()], 8)
+    model.set_weights([0.7 * w for w in weights])
+    x = features(3)
+    x[:, -2:] = 0
+    report = verify.check(model, x)
+    assert report.verdict is Verdict.PASS, report
+    found = {layer.class_name for layer in report.layers}
+    assert {"Masking", "Multiply", "GRU", "GlobalAveragePooling1D"} <= found
 
 
 LOST = "it is computed like any other step: no mask reaches it, because "
