@@ -434,6 +434,36 @@ class Maker:
         for tensor in dict.fromkeys([x, *self.rng.sample(same, 1)]):
             self.emit(f"{model}({tensor})", (time, units), uses=(tensor, model))
 
+    def pair(self, x: str) -> None:
+        """A model of two inputs, given what an encoder returns for two sequences.
+
+        In a mixed policy it casts them, and their masks end there.
+        """
+        time, features = self.shapes[x]
+        same = [n for n in self.tensors(3) if self.shapes[n] == self.shapes[x]]
+        y, units, width = self.pick(*same), self.pick(2, 3), self.pick(2, 3)
+        encoder, head = self.name("encoder"), self.name("head")
+        self.lines.append(Line((encoder,), (
+            f"keras.Sequential([keras.Input({(time, features)}), layers.Masking(), "
+            f"layers.LSTM({width}, return_sequences=True)])"
+        )))  # fmt: skip
+        takes, gives = self.pick(
+            ("[a, b]", "[{0}, {1}]"),
+            ("{'b': b, 'a': a}", "{{'a': {0}, 'b': {1}}}"),
+            ("(a, b)", "({0}, {1})"),
+        )
+        inputs = f"keras.Input({(time, width)})"
+        outputs = self.pick(
+            f"layers.GRU({units})(a) + layers.LSTM({units})(b)",
+            f"layers.GRU({units})(layers.Add()([a, b]))",
+            f"layers.GRU({units})(layers.Concatenate()([b, a]))",
+        )
+        self.lines.append(Line((head,), (
+            f"(lambda a, b: keras.Model({takes}, {outputs}))({inputs}, {inputs})"
+        )))  # fmt: skip
+        given = gives.format(f"{encoder}({x})", f"{encoder}({y})")
+        self.emit(f"{head}({given})", (units,), uses=(x, y, encoder, head))
+
     def vector(self, x: str) -> None:
         """Turn one vector into a sequence."""
         steps = self.pick(3, 4)
@@ -491,8 +521,9 @@ def program(key: str) -> Program:
         *(partial(f, m) for f in (convolution, reshaping, ending, rare)),
     ]  # fmt: skip
     graph = [
-        m.merging, m.merging, m.attention, m.shared, m.nested, m.conv_lstm, m.dot,
-        m.model_on_steps, partial(video, m), partial(images, m), partial(rare, m),
+        m.merging, m.merging, m.attention, m.shared, m.nested, m.pair, m.conv_lstm,
+        m.dot, m.model_on_steps, partial(video, m), partial(images, m),
+        partial(rare, m),
         *[partial(operation, m)] * 4, partial(discretization, m), partial(folding, m),
     ]  # fmt: skip
     of_vectors = [
