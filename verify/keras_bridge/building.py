@@ -25,8 +25,9 @@ from verify.model.graph import MaskOf, TensorRef, flatten, map_structure
 from verify.model.spec import GATES, LayerSpec, ModelSpec
 from verify.model_files.classes import holds_operations
 from verify.model_files.config import read_architecture
-from verify.model_files.functional import casts_to_another_float, with_copies
+from verify.model_files.functional import casts_to_another_float
 from verify.model_files.keras2_config import KERAS2_HARD_SIGMOID, MERGING_CLASSES
+from verify.model_files.masks_of_inputs import with_copies
 from verify.model_files.vocabularies import holds_vocabulary
 
 SUFFIXES = {KERAS: (".keras",), HDF5: (".h5", ".hdf5")}

@@ -42,11 +42,11 @@ from verify.model_files.functional import (
     as_called,
     casts_to_another_float,
     read_graph,
-    with_masks_of_tensors,
     with_readable_calls,
 )
 from verify.model_files.hdf5 import snake_case
 from verify.model_files.keras2_operations import OPERATION_CLASSES, REASON
+from verify.model_files.masks_of_inputs import with_masks_of_tensors
 from verify.model_files.shapes import with_shapes
 from verify.model_files.vocabularies import with_vocabularies
 

@@ -18,7 +18,7 @@ from support.nets import (
 
 import verify
 from verify import Verdict
-from verify.model_files import functional
+from verify.model_files import masks_of_inputs
 
 pytestmark = pytest.mark.keras
 
@@ -83,7 +83,7 @@ def test_masks_that_tensors_have_reach_a_model_inside(inputs):
 @pytest.mark.usefixtures("undiagnosed")
 def test_a_model_inside_that_loses_them_is_found(monkeypatch):
     monkeypatch.setattr(
-        functional, "masks_given_as_none", lambda model, node: [], raising=True
+        masks_of_inputs, "masks_given_as_none", lambda model, node: [], raising=True
     )
     report = verify.check(encoded("list"), [ids(1), ids(2)])
     assert report.verdict is Verdict.FAIL
@@ -103,9 +103,9 @@ def test_what_is_cast_is_found_by_the_name_of_the_input(inputs):
 
 @pytest.mark.usefixtures("undiagnosed")
 def test_a_mask_that_outlives_a_cast_is_found(monkeypatch):
-    found = functional.masks_given_as_none
+    found = masks_of_inputs.masks_given_as_none
     monkeypatch.setattr(
-        functional,
+        masks_of_inputs,
         "masks_given_as_none",
         lambda model, node: [(k, x, "") for k, x, _ in found(model, node)],
     )
