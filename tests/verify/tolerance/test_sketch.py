@@ -22,6 +22,7 @@ from verify.tolerance.error_bound import (
     loops,
     output_bounds,
     random_errors,
+    sites,
     sketch,
     sweeps,
     time_windows,
@@ -233,12 +234,11 @@ MISTAKES = {
         lambda operation, waiting: pending.PassedOn([True] * len(waiting), None),
     ),
     "a loop makes no errors": (
-        *("masked", loops, "adding_up"),
-        lambda sites, reaching, units: (
-            np.zeros((len(sites[0].max_error), units)),
-            np.zeros((len(sites[0].max_error), units)),
-            {},
-        ),
+        *("masked", loops, "sites_of"),
+        lambda rounding, values: [
+            site._replace(max_error=0 * site.max_error, standard_deviation=None)
+            for site in sites.sites_of(rounding, values)
+        ],
     ),
     "a convolution of a loop loses what it is given": (
         *("frame by frame", loops.LOOP_CELLS["ConvLSTM2D"], "of_inputs"),

@@ -69,7 +69,7 @@ def step_by_step(time: int, rows: int) -> ByStep:
 
 def adding_up(
     sites: Sequence[RoundingSite], reaching: Values, units: int
-) -> tuple[Array, Array, dict[str, Array]]:
+) -> tuple[Array, Array]:
     """Return what the errors of a step add up to in one of the nodes.
 
     Parameters
@@ -82,22 +82,42 @@ def adding_up(
     Returns
     -------
     worst, variance : (rows, units)
-    same : dict of str to (rows, n * units)
-        Name of a site -> standard deviation of what may be the same at every step.
     """
     worst: Any = 0.0
     variance: Any = 0.0
-    same = {}
     for site in sites:
         if site.name not in reaching:
             continue
         slope = np.abs(reaching[site.name])
-        worst = worst + _folded(slope * (site.max_error + FLUSH_ERROR), units)
+        moved = site.max_error + FLUSH_ERROR
+        moved *= slope
+        worst = worst + _folded(moved, units)
         if site.standard_deviation is not None:
             deviation = slope * site.standard_deviation
-            variance = variance + _folded(deviation * deviation, units)
-            same[site.name] = reaching[site.name] * site.standard_deviation
-    return worst, np.broadcast_to(variance, worst.shape), same
+            deviation *= deviation
+            variance = variance + _folded(deviation, units)
+    return worst, np.broadcast_to(variance, worst.shape)
+
+
+def same_at_every_step(
+    sites: Sequence[RoundingSite], reaching: Values
+) -> dict[str, Array]:
+    """Return what the errors that may be the same at every step move one of the nodes.
+
+    Parameters
+    ----------
+    sites, reaching : as for `adding_up`
+
+    Returns
+    -------
+    dict of str to (rows, n * units)
+        Name of a site -> the standard deviation of what it moves.
+    """
+    return {
+        site.name: reaching[site.name] * site.standard_deviation
+        for site in sites
+        if site.name in reaching and site.standard_deviation is not None
+    }
 
 
 def _folded(values: Array, units: int) -> Array:

@@ -134,7 +134,7 @@ class SweptLoop:
         made = _Prepared(self.cell.backwards(values, by_step))
         apart = self.cell.apart(sites)
         for reaching in self.cell.reaching(values):
-            worst, variance, _ = adding_up(apart, reaching, self.cell.units)
+            worst, variance = adding_up(apart, reaching, self.cell.units)
             made.worst.append(self._in_a_column(by_step(worst / SINGLE)))
             made.variance.append(self._in_a_column(by_step(variance / SINGLE**2)))
         for site in sites:

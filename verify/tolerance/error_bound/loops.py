@@ -38,7 +38,11 @@ from verify.model.arrays import Array, by_sample
 from verify.model.dtypes import SINGLE
 from verify.model.spec import LayerSpec
 from verify.tolerance.error_bound.conv_cells import LOOP_CELLS
-from verify.tolerance.error_bound.loop_cells import add_blocks, adding_up
+from verify.tolerance.error_bound.loop_cells import (
+    add_blocks,
+    adding_up,
+    same_at_every_step,
+)
 from verify.tolerance.error_bound.random_errors import RandomErrors
 from verify.tolerance.error_bound.sites import (
     KNOWN_ACTIVATIONS,
@@ -382,13 +386,13 @@ class _ChangingLoop:
         shape = steps, errors.copies, rows, *places
         base = []
         for reaching in cell.reaching(values):
-            worst, variance, same = adding_up(sites, reaching, cell.units)
+            worst, variance = adding_up(sites, reaching, cell.units)
             own = errors.cauchy((*shape, cell.units)) * by_step(worst / SINGLE)
             many = errors.standard_deviations / SINGLE
             own += errors.normal((*shape, cell.units)) * by_step(
                 np.sqrt(variance) * many
             )
-            for name, moved in same.items():
+            for name, moved in same_at_every_step(sites, reaching).items():
                 fixed = errors.at_every_step(
                     (self.key, name), (errors.copies, rows, *ones, moved.shape[-1])
                 )

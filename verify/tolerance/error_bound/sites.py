@@ -125,17 +125,17 @@ class LayerRounding:
             Name of a weight, (inputs, units) -> what it is multiplied with.
         bias : (units,), or 0.0
         """
-        size: Any = np.abs(bias)  # of all terms together: (rows, ..., units)
+        size: Any = 0.0  # of all terms together: (rows, ..., units)
         products: list[tuple[Array, int]] = []
         terms, rest = 1, total - bias  # what the products not yet seen add up to
         for weight, x in inputs.items():
             last = terms > 1 or len(inputs) == 1
             product = rest if last else x @ self.layer.weights[weight]
             rest, count = rest - product, x.shape[-1]
-            size = size + np.abs(x) @ self.absolute[weight]
+            size = np.abs(x) @ self.absolute[weight] + size
             products.append((product, count))
             terms += count
-        return self.summed(name, total, size, products)
+        return self.summed(name, total, size + np.abs(bias), products)
 
     def summed(
         self,
@@ -157,13 +157,17 @@ class LayerRounding:
             Each of the sums of products, and how many terms it has.
         """
         terms = 1 + sum(count for _, count in products)
-        piled = sum(one_sign_variance(product, count) for product, count in products)
         half = size / 2
-        return RoundingSite(
-            name,
-            SINGLE * (np.abs(total) + half) + terms * FLUSH_ERROR,
-            SINGLE * np.sqrt(half * half + piled),
-        )
+        worst = np.abs(total)
+        worst += half
+        worst *= SINGLE
+        worst += terms * FLUSH_ERROR
+        variance = np.multiply(half, half, out=half)
+        for product, count in products:
+            variance += one_sign_variance(product, count)
+        deviation = np.sqrt(variance, out=variance)
+        deviation *= SINGLE
+        return RoundingSite(name, worst, deviation)
 
     def activation(
         self, name: str, option: str, x: Array, y: Array, shift: Any = None

@@ -39,7 +39,8 @@ def one_sign_variance(y: Array, terms: int) -> Array:
     array
         In the shape of `y`, in units of the unit roundoff, squared.
     """
-    variance: Array = y * y * (terms / 9)
+    variance: Array = y * y
+    variance *= terms / 9
     return variance
 
 
