@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,23 @@ Call = tuple[str, int]
 """Name of a layer in a model, and the number of the call."""
 
 
+class Gift(NamedTuple):
+    """Hold what a call would have to be given so that a mask is not lost.
+
+    Attributes
+    ----------
+    holder : str
+        Path of the model in whose graph the call is; empty for the whole one.
+    call : (str, int)
+    mask : MaskOf or TensorRef, or a structure of them and None
+        Its argument ``mask``.
+    """
+
+    holder: str
+    call: Call
+    mask: Any
+
+
 @dataclass(frozen=True, eq=False)
 class LostMask:
     """Describe a layer whose mask is never false although there is padding.
@@ -68,11 +85,8 @@ class LostMask:
         Whether a mask reaches the layer, one that is true everywhere.
     padded : (batch, time) of bool
         The steps that are padding, by the mask that `culprit` received.
-    call : (str, int)
-        The call of the layer, in the graph of the model that holds it.
-    mask : MaskOf or TensorRef or None
-        The mask that would have to be given in that call; None if it has no argument
-        for it.
+    gift : Gift or None
+        What would have to be given in which call; None if none has an argument for it.
     """
 
     path: str
@@ -82,8 +96,7 @@ class LostMask:
     how: str
     arrives: bool
     padded: Array
-    call: Call
-    mask: MaskOf | TensorRef | None
+    gift: Gift | None
 
     @property
     def reason(self) -> str:
@@ -116,17 +129,19 @@ class LostMask:
         return f"{count:,} of {self.padded.size:,} steps, the first is step {first}"
 
     def restored(self, spec: ModelSpec) -> ModelSpec | None:
-        """Return the model with the mask given to the layer in its call.
+        """Return the model with the mask given in the call that would keep it.
 
         None if that cannot be done.
         """
-        holder, _, _ = self.path.rpartition("/")
+        if self.gift is None:
+            return None
+        holder = self.gift.holder
         model = spec[holder] if holder else spec.root
-        if self.mask is None or model.graph is None:
+        if model.graph is None:
             return None
         nodes = tuple(
-            replace(node, kwargs={**node.kwargs, "mask": self.mask})
-            if (node.layer, node.index) == self.call
+            replace(node, kwargs={**node.kwargs, "mask": self.gift.mask})
+            if (node.layer, node.index) == self.gift.call
             else node
             for node in model.graph.nodes
         )
@@ -170,6 +185,8 @@ class _Origin:
         The call; None if it is outside of the model that is searched.
     how : str
         What it does with the masks; empty if its outputs tell.
+    gift : Gift or None
+        What it would have to be given itself, if that would help.
     """
 
     path: str
@@ -177,6 +194,7 @@ class _Origin:
     mask: Any
     node: Node | None
     how: str = ""
+    gift: Gift | None = None
 
 
 def lost_masks(model: LayerSpec, trace: Mapping[str, LayerTrace]) -> Iterator[LostMask]:
@@ -239,9 +257,10 @@ def _lost_masks(
         arrives = bool(_masks(wanted.masks))
         how = "knows no mask" if own else _what_it_does(origin.mask, arrives)
         false = [mask for mask in _masks(origin.mask) if _false(mask)]
-        given = None
+        gift = origin.gift
         if origin.node is not None:
-            given = _mask_to_give(layer, node, origin.node, origin.mask)
+            mask = _mask_to_give(layer, node, origin.node, origin.mask)
+            gift = None if mask is None else Gift(path, call, mask)
         yield LostMask(
             here,
             layer,
@@ -250,8 +269,7 @@ def _lost_masks(
             origin.how or how,
             arrives,
             ~false[0].astype(bool),
-            call,
-            given,
+            gift,
         )
 
 
@@ -434,7 +452,9 @@ class _Search:
                 continue
             if any(map(_false, _masks(had))):
                 how = f"{CASTS} for its input '{printable(name)}'"
-                origin: _Origin | None = replace(self.at(call, had, how), node=None)
+                masks = _with_mask(graph.inputs, node.kwargs.get("mask"), name, ref)
+                gift = None if masks is None else Gift(self._path, call, masks)
+                origin: _Origin | None = replace(self.at(call, had, how), gift=gift)
             else:
                 origin = self.before([ref])
             if origin is not None:
@@ -445,6 +465,23 @@ class _Search:
 def _first(node: Node) -> Any:
     """Return the first argument of a call."""
     return node.args[0] if node.args else next(iter(node.kwargs.values()), [])
+
+
+def _with_mask(inputs: Any, masks: Any, name: str, ref: TensorRef) -> Any:
+    """Return the argument ``mask`` of a model with that of one input filled in.
+
+    None if it is no plain list or dict.
+    """
+    names = [one.layer for one in flatten(inputs)]
+    if isinstance(masks, Mapping):
+        keys = list(inputs) if isinstance(inputs, Mapping) else names
+        return {**masks, keys[names.index(name)]: MaskOf(ref)}
+    if not isinstance(masks, (list, tuple)) or len(masks) != len(names):
+        return None
+    return [
+        MaskOf(ref) if one == name else mask
+        for one, mask in zip(names, masks, strict=True)
+    ]
 
 
 def _each(inputs: Any, masks: Any, count: int) -> list[Any]:

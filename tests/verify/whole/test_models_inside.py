@@ -18,6 +18,7 @@ from support.nets import (
 
 import verify
 from verify import Verdict
+from verify.mistakes.lost_masks import lost_masks
 from verify.model_files import masks_of_inputs
 
 pytestmark = pytest.mark.keras
@@ -151,9 +152,14 @@ def test_a_mask_lost_on_the_way_into_a_model_is_warned_of():
     found = [w for w in verify.check(model, [ids(1), ids(2)]).warnings if LOST in w]
     assert len(found) == 1
     assert "(GRU): there is padding (" in found[0]
-    assert found[0].endswith(
-        "(Functional) casts the tensor to another dtype for its input 'a'"
-    )
+    how = "(Functional) casts the tensor to another dtype for its input 'a'"
+    assert f"{how}; with the mask the outputs would be up to" in found[0]
+    net, kept = (verify.load(encoded("list", dtype=d)) for d in ("float16", None))
+    x = net.prepare([ids(1), ids(2)])
+    (lost,) = lost_masks(net.spec.root, net.trace(x))
+    moved = [abs(a - b).max() for a, b in zip(net.flat(x), kept.flat(x), strict=True)]
+    assert lost.effect(net, x) == pytest.approx(max(moved), rel=0.02)
+    assert max(moved) > 0.05
     text = verify.describe(verify.load(model))
     assert re.search(
         r"the mask is lost for 'gru\w*': casts the tensor to another dtype", text
