@@ -53,7 +53,6 @@ from verify.console.signals import interruptible
 from verify.data.sources import Source
 from verify.errors import KerasCannotRun, join_and, printable
 from verify.forward.evaluable import Inputs
-from verify.forward.layers import REGISTRY
 from verify.forward.network import KERAS_BATCH, Network
 from verify.forward.own_layers import own_layers
 from verify.mistakes.diagnose import diagnose
@@ -63,6 +62,7 @@ from verify.model.arrays import Array
 from verify.model.conventions import export_warning
 from verify.model.dtypes import SINGLE
 from verify.model.spec import ModelSpec, is_path
+from verify.model_files.base_classes import taken_classes
 from verify.report.report import GradientResult, LayerResult, Report, first_wrong
 from verify.tolerance.compare import (
     PROOF_TOLERANCE,
@@ -514,16 +514,6 @@ class KerasComparison(RowComparison):
         if taken and verdict is Verdict.PASS:
             report = replace(report, reason=f"{reason}, with {taken}")
         return report if self.remains is None else self.remains.relabelled(report)
-
-
-def taken_classes(spec: ModelSpec) -> str:
-    """Say which custom classes were taken as classes of Keras; empty if none was."""
-    taken = {
-        f"{printable(layer.own_class)} taken as {layer.class_name}"
-        for _, layer in spec.walk()
-        if layer.own_class and layer.class_name in REGISTRY.built_in
-    }
-    return join_and(sorted(taken))
 
 
 def own_notes(spec: ModelSpec) -> list[str]:

@@ -23,6 +23,7 @@ from verify.keras_bridge.reading import attribute_of, live_layer
 from verify.model.dtypes import POLICIES
 from verify.model.graph import MaskOf, TensorRef, flatten, map_structure
 from verify.model.spec import GATES, LayerSpec, ModelSpec
+from verify.model_files.base_classes import taken_classes
 from verify.model_files.classes import holds_operations
 from verify.model_files.config import read_architecture
 from verify.model_files.functional import casts_to_another_float
@@ -49,6 +50,8 @@ def load_model(path: str, spec: ModelSpec) -> tuple[Any, str]:
     if spec.legacy and any(x.options.get("lora_rank") for _, x in spec.walk()):
         return rebuild(spec), "rebuilt with its LoRA in the kernels"
     if spec.notes:
+        if taken := taken_classes(spec):
+            return rebuild(spec), f"rebuilt, with {taken}"
         return rebuild(spec), "rebuilt: the file is older than the Keras that is here"
     if path.endswith((".weights.h5", ".weights.json")):
         return rebuild(spec), "rebuilt from the config and the weights"

@@ -16,6 +16,7 @@ from verify.forward.layers import ALIASES, REGISTRY
 from verify.forward.layers.base import INERT_EVERYWHERE, REQUIRED, LayerType
 from verify.forward.layers.refused import REASONS
 from verify.forward.own_layers import own_name
+from verify.model.spec import ModelSpec
 from verify.model_files.classes import (
     ELSEWHERE,
     MODEL_MODULES,
@@ -87,6 +88,16 @@ def take_base_classes(
         taken |= dict.fromkeys(found, base)
     notes: list[str] = []
     return _replaced(content, taken, notes), tuple(dict.fromkeys(notes))
+
+
+def taken_classes(spec: ModelSpec) -> str:
+    """Say which custom classes were taken as classes of Keras; empty if none was."""
+    taken = {
+        f"{printable(layer.own_class)} taken as {layer.class_name}"
+        for layer in (spec.root, *(inside for _, inside in spec.walk()))
+        if layer.own_class and layer.class_name in REGISTRY.built_in
+    }
+    return join_and(sorted(taken))
 
 
 def without_additions(config: Any) -> tuple[Any, tuple[str, ...]]:

@@ -283,9 +283,10 @@ def _read_layer(entry: Any, what: str, depth: int, partial: bool) -> LayerSpec:
         )
     trainable = bool(config.get("trainable", True))
     if class_name in MODEL_CLASSES:
-        return _read_graph_model(
+        model = _read_graph_model(
             name, class_name, config, policy, trainable, depth, partial
         )
+        return replace(model, own_class=own_class(entry, key))
     if quantization is not None:
         config = {**config, "quantization_mode": quantization}
     options = kind.read_options(where, config)

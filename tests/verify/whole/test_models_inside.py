@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 from support.nets import (
     INPUTS,
@@ -18,6 +20,7 @@ from support.nets import (
 
 import verify
 from verify import Verdict
+from verify.__main__ import main
 from verify.mistakes.lost_masks import lost_masks
 from verify.model_files import masks_of_inputs
 
@@ -216,3 +219,35 @@ def test_outputs_of_a_model_inside_are_counted_by_the_sorted_keys_of_a_dict(
     assert {k: y.shape for k, y in computed.items()} == {
         k: y.shape for k, y in expected.items()
     }
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_models_of_a_class_of_ones_own_are_read_as_functional(suffix, tmp_path, capsys):
+    """A file has the weights of a model inside under the name of its own class."""
+    import keras
+    from keras import layers
+
+    class Mine(keras.Model):
+        def train_step(self, *data):
+            return super().train_step(*data)
+
+    def mine(*sizes):
+        x = keras.Input(sizes)
+        return Mine(x, layers.GRU(UNITS, return_sequences=True)(x))
+
+    steps = keras.Input((TIME, INPUTS))
+    model = Mine(steps, layers.LSTM(2)(mine(TIME, UNITS)(mine(TIME, INPUTS)(steps))))
+    weights = random_weights([w.shape for w in model.get_weights()], 9)
+    model.set_weights([0.7 * w for w in weights])
+    path = tmp_path / f"m.{suffix}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the old form of files
+        model.save(path)
+    net = verify.load(path, base_classes={"Mine": "Functional"})
+    x = features(4)
+    np.testing.assert_allclose(net.predict(x), model.predict(x, verbose=0), atol=1e-6)
+    assert verify.describe(net).count("(Mine, taken as Functional)") == 2
+    assert main(["check", str(path), "--as-base-class", "Mine=Functional"]) == 0
+    text = capsys.readouterr().out
+    assert "matches Keras, with Mine taken as Functional" in text
+    assert "rebuilt, with Mine taken as Functional" in text
