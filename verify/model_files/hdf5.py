@@ -200,10 +200,7 @@ def _new_process(arguments: Sequence[str], timeout: float) -> _Ended:
 
 
 def _copied_process(arguments: Sequence[str], timeout: float) -> _Ended:
-    """Run a script of Python in a copy of this process, which has NumPy already.
-
-    That is half of the time that a new process takes.
-    """
+    """Run a script of Python in a copy of this process, which has NumPy already."""
     with tempfile.TemporaryFile() as messages:
         receives, sends = os.pipe()
         with warnings.catch_warnings():  # of threads, from Python 3.12 on
