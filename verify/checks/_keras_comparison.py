@@ -34,6 +34,7 @@ from verify.checks._verdict import (
     judge,
     judge_in_own_dtype,
     judge_time_chunks,
+    jumping,
     make_report,
     on_untested,
     partial_verdict,
@@ -333,10 +334,13 @@ class KerasComparison(RowComparison):
         verdict, reason = judge(self.examiner.rounding, some, result, proof, layers)
         if reason == NUMERICS_DIFFER and self._agrees_anew(some):
             reason = f"{ANEW}: {self._why_not_this_one()}"
+        jumps = reason == NUMERICS_DIFFER and jumping(self.net.spec, layers)
+        if jumps:
+            verdict, reason = Verdict.INCONCLUSIVE, jumps
         chunks: TimeChunks | None = None
         amplified: tuple[float, float] | None = None
         comparable = layers and result.finite and not result.undefined
-        if verdict is Verdict.INCONCLUSIVE and comparable:
+        if verdict is Verdict.INCONCLUSIVE and comparable and not jumps:
             try:
                 rows = some
                 if self.net.stateful:  # each row depends on those before it

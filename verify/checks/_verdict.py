@@ -11,6 +11,8 @@ from verify.forward.evaluable import Inputs
 from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.backends import Rule
+from verify.model.dtypes import HALF_DTYPES, POLICIES
+from verify.model.spec import ModelSpec
 from verify.report.report import LayerResult, Report
 from verify.tolerance.compare import Comparison, Verdict, compare
 from verify.tolerance.error_bound import policy_format, unbounded, without_bound
@@ -48,6 +50,24 @@ OLD_COPIES = (
     "model.make_predict_function(force=True), or save and load the model"
 )
 """Reasons that several verdicts share."""
+
+JUMPS = (
+    "the formulas agree in float64, and every layer by itself, but {layer} makes "
+    "numbers jump that are near a limit, on whose other side 16 bits may be"
+)
+JUMPING = frozenset(
+    {"Masking", "Discretization", "IntegerLookup", "Hashing", "CategoryEncoding"}
+    | {
+        f"ops.{name}"
+        for name in (
+            *("Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "NotEqual"),
+            *("Sign", "Signbit", "Heaviside", "Floor", "Ceil", "Round", "Trunc"),
+            *("FloorDivide", "Mod", "Fmod", "Cast", "OneHot", "CountNonzero"),
+            *("Argmax", "Argmin", "Argsort", "TopK", "HardShrink", "Threshold"),
+        )
+    }
+)
+"""Classes whose results jump, so that a small error may become a great one."""
 
 OPEN_STEPS = (
     "once Keras on TensorFlow has compiled predict for several numbers of steps, "
@@ -153,6 +173,25 @@ def judge(
     if not result.numerics.matches or not all(layer.matches for layer in layers):
         return Verdict.FAIL, NUMERICS_DIFFER
     return Verdict.PASS, "the NumPy forward pass matches Keras"
+
+
+def jumping(spec: ModelSpec, layers: Sequence[LayerResult]) -> str:
+    """Say which layer's numbers may have jumped, so that nothing is decided.
+
+    Every layer agrees on Keras's own inputs to it, in the model's own dtype, and what
+    connects them is proved in float64. Empty where that is not so, where the model
+    computes in more than 16 bits, or where nothing in it jumps.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    layers : sequence of LayerResult
+    """
+    computed = {POLICIES[policy].compute for policy in spec.policies}
+    found = [layer for _, layer in spec.walk() if layer.class_name in JUMPING]
+    narrow = not computed.isdisjoint(HALF_DTYPES)
+    agree = bool(layers) and all(layer.matches for layer in layers)
+    return JUMPS.format(layer=found[0]) if found and narrow and agree else ""
 
 
 def judge_in_own_dtype(result: PartialResult) -> tuple[Verdict, str]:
