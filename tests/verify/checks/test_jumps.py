@@ -49,20 +49,32 @@ def counted(x: np.ndarray) -> Any:
     return keras.Model(steps, bins(states))
 
 
+def undecided() -> tuple[Any, np.ndarray, verify.Report]:
+    """Return a model, inputs and the report of a check that a jump leaves undecided.
+
+    On other inputs the noise floor may be measured beyond the limit: it is then as
+    great as the jump, and the layers are compared one by one.
+    """
+    for seed in range(8):
+        x = features(seed)
+        model = counted(x)
+        report = verify.check(model, x)
+        assert report.verdict is not Verdict.FAIL, report
+        if report.verdict is Verdict.INCONCLUSIVE:
+            return model, x, report
+    raise AssertionError("no check was left undecided")
+
+
 @pytest.mark.usefixtures("policy")
 def test_a_number_that_jumps_in_16_bits_decides_nothing():
-    x = features(1)
-    model = counted(x)
-    report = verify.check(model, x)
-    assert report.verdict is Verdict.INCONCLUSIVE, report
+    _, _, report = undecided()
     assert "every layer by itself, but Layer 'discretization" in report.reason
     assert "numbers jump that are near a limit" in report.reason
 
 
 @pytest.mark.usefixtures("policy", "undiagnosed")
 def test_nor_does_it_hide_a_mistake():
-    x = features(1)
-    model = counted(x)
+    model, x, _ = undecided()
     with patch.object(_keras_comparison, "jumping", lambda spec, layers: ""):
         assert verify.check(model, x).verdict is Verdict.FAIL
     net = verify.load(model)
