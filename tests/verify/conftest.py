@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from support.nets import lstm_file
 
@@ -24,3 +26,14 @@ def undiagnosed(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
             f"verify.checks.{module}.diagnose", lambda *_, **__: Diagnosis((), 0)
         )
+
+
+@pytest.fixture
+def policy(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Have Keras build layers in a dtype policy, given by an indirect parameter."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy(before)

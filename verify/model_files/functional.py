@@ -21,6 +21,7 @@ from verify.model.dtypes import POLICIES
 from verify.model.graph import Graph, MaskOf, Node, TensorRef, flatten, tensor_refs
 from verify.model.spec import UNREAD, LayerSpec
 from verify.model_files.classes import holds_operations
+from verify.model_files.operation_emitter import is_tensor
 
 
 def read_graph(
@@ -147,7 +148,7 @@ def with_readable_calls(where: str, entry: Any) -> Any:
 def _tensors_of(item: Any) -> Iterator[Any]:
     """Yield the tensors among serialised arguments, as the config has them."""
     if isinstance(item, Mapping):
-        if item.get("class_name") == "__keras_tensor__":
+        if is_tensor(item):
             yield item
         else:
             yield from _tensors_of(list(item.values()))

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping
 from typing import Any
 
+from verify.model_files.operation_emitter import is_tensor
+
 
 def masks_given_as_none(model: Any, node: Any) -> list[tuple[int, Any, str]]:
     """Return the inputs of a call of a model for whose masks it gives None.
@@ -48,7 +50,8 @@ def masks_given_as_none(model: Any, node: Any) -> list[tuple[int, Any, str]]:
         names = sorted(given)  # each is given by the name of its InputLayer
     found = []
     for k, (tensor, mask) in enumerate(zip(tensors, masks, strict=True)):
-        if mask is None and _is_tensor(tensor):
+        known = is_tensor(tensor) and isinstance(tensor.get("config"), Mapping)
+        if mask is None and known:
             wanted = wants.get(names[k]) if k < len(names) else None
             cast = wanted and wanted != tensor["config"].get("dtype", wanted)
             found.append((k, tensor, str(wanted) if cast else ""))
@@ -173,12 +176,3 @@ def _with_leaves(
             return {k: _with_leaves(structure[k], leaves, found) for k in keys}
     found.append(structure)
     return leaves.get(len(found) - 1, structure)
-
-
-def _is_tensor(item: Any) -> bool:
-    """Return whether a serialised argument is a tensor."""
-    return (
-        isinstance(item, Mapping)
-        and item.get("class_name") == "__keras_tensor__"
-        and isinstance(item.get("config"), Mapping)
-    )

@@ -1,4 +1,4 @@
-"""Numbers that 16 bits bring to another side of a limit are no mistake."""
+"""Hold numbers that 16 bits bring to another side of a limit to be no mistake."""
 
 from __future__ import annotations
 
@@ -16,14 +16,9 @@ from verify.checks import _keras_comparison
 pytestmark = pytest.mark.keras
 
 
-@pytest.fixture(params=["mixed_float16", "mixed_bfloat16"])
-def policy(request):
-    import keras
-
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(request.param)
-    yield request.param
-    keras.config.set_dtype_policy(before)
+IN_16_BITS = pytest.mark.parametrize(
+    "policy", ["mixed_float16", "mixed_bfloat16"], indirect=True
+)
 
 
 def counted(x: np.ndarray) -> Any:
@@ -65,6 +60,7 @@ def undecided() -> tuple[Any, np.ndarray, verify.Report]:
     raise AssertionError("no check was left undecided")
 
 
+@IN_16_BITS
 @pytest.mark.usefixtures("policy")
 def test_a_number_that_jumps_in_16_bits_decides_nothing():
     _, _, report = undecided()
@@ -72,6 +68,7 @@ def test_a_number_that_jumps_in_16_bits_decides_nothing():
     assert "numbers jump that are near a limit" in report.reason
 
 
+@IN_16_BITS
 @pytest.mark.usefixtures("policy", "undiagnosed")
 def test_nor_does_it_hide_a_mistake():
     model, x, _ = undecided()

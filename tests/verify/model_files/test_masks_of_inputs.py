@@ -1,4 +1,4 @@
-"""Whether a model inside uses the mask of a tensor is said by the config."""
+"""Hold what a config says of the masks that a model inside uses."""
 
 from __future__ import annotations
 

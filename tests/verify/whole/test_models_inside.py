@@ -67,14 +67,9 @@ def encoded(inputs: str, *, dtype: str | None = None) -> Any:
     return model
 
 
-@pytest.fixture(params=["float32", "float64", "mixed_float16", "mixed_bfloat16"])
-def policy(request):
-    import keras
-
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(request.param)
-    yield request.param
-    keras.config.set_dtype_policy(before)
+EVERY_POLICY = pytest.mark.parametrize(
+    "policy", ["float32", "float64", "mixed_float16", "mixed_bfloat16"], indirect=True
+)
 
 
 @pytest.mark.parametrize("inputs", ["list", "dict", "names"])
@@ -93,6 +88,7 @@ def test_a_model_inside_that_loses_them_is_found(monkeypatch):
     assert report.verdict is Verdict.FAIL
 
 
+@EVERY_POLICY
 @pytest.mark.parametrize("dtype", [None, "int32", "float16", "float64"])
 def test_what_is_cast_on_its_way_into_a_model_has_no_mask(policy, dtype):
     report = verify.check(encoded("list", dtype=dtype), [ids(1), ids(2)])
@@ -117,6 +113,7 @@ def test_a_mask_that_outlives_a_cast_is_found(monkeypatch):
     assert report.verdict is Verdict.FAIL
 
 
+@EVERY_POLICY
 @pytest.mark.filterwarnings("ignore:.*does not support masking")
 def test_masks_that_keras_computes_again_in_a_copy_are_not_those_of_the_model(policy):
     """Keras has an operation NotEqual for a mask; in float64 its copy has another."""
