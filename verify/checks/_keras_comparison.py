@@ -29,6 +29,7 @@ from verify.checks._verdict import (
     NUMERICS_DIFFER,
     OLD_COPIES,
     OPEN_STEPS,
+    SET_AFTERWARDS,
     backend_notes,
     beyond_noise,
     judge,
@@ -193,7 +194,7 @@ class KerasComparison(RowComparison):
         self.untested = keras_bridge.untested_version()
         self.own = self.own.on(backend).by_version(rules)
         self.net = self.net.on(backend).by_version(rules)
-        live, how = keras_bridge.as_graph(self.model), ""
+        live, how = self.model, ""
         if self.remains is not None:
             how = "built from the layers that can be read"
         if is_path(self.model):
@@ -433,6 +434,11 @@ class KerasComparison(RowComparison):
 
         if name := keras_bridge.layer_with_old_copies(self.keras.model):
             return OLD_COPIES.format(layer=f"Layer '{name}' (Normalization)")
+        layer, name = keras_bridge.set_afterwards(
+            self.keras.model, self.keras.twin().model
+        )
+        if layer:
+            return SET_AFTERWARDS.format(layer=layer, name=name)
         return self._open_steps() or KEPT_FROM_BEFORE
 
     def _open_steps(self) -> str:

@@ -399,11 +399,11 @@ class _ChunkedLayer:
         steps: int,
         batches: Sequence[slice],
     ) -> None:
-        from verify.keras_bridge import inner_layer, time_chunks
+        from verify.keras_bridge import inner_layer, options_of, time_chunks
 
         net = examiner.net
         self.layer, self.path = net.spec[call.name], call.name
-        self.options = inner_layer(keras.model, call.name).get_config()
+        self.options = options_of(inner_layer(keras.model, call.name))
         self.key, self.steps, self.keras64 = call.key, steps, keras64
         self.batches = batches
         self.carries = self.options["stateful"] and not _forgets(self.layer)

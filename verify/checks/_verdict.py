@@ -44,6 +44,10 @@ KEPT_FROM_BEFORE = (
     "it has been compiled for inputs of another shape, or before the model was "
     "changed; model.make_predict_function(force=True) compiles it anew"
 )
+SET_AFTERWARDS = (
+    "{layer} has a {name} that was set after it was made, which Keras writes into no "
+    "config: the model that is saved computes what NumPy computes"
+)
 OLD_COPIES = (
     "{layer} computes with the mean and variance from before set_weights, and a copy "
     "with those that are saved: call its finalize_state(), then "

@@ -94,7 +94,6 @@ def load(
         return net if backend is None else net.on(backend)
     from verify import keras_bridge
 
-    model = keras_bridge.as_graph(model)
     spec = keras_bridge.read_live(model, partial=partial)
     net = Network(spec, floatx=keras_bridge.import_keras().config.floatx())
     net = net.by_version(keras_bridge.version_rules() if rules is None else rules)

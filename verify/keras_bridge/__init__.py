@@ -34,16 +34,16 @@ from verify.keras_bridge.litert import litert_file
 from verify.keras_bridge.long_windows import AT_ONCE
 from verify.keras_bridge.opening import opened
 from verify.keras_bridge.probing import version_rules
-from verify.keras_bridge.reading import as_graph, read_live
+from verify.keras_bridge.reading import read_live, set_afterwards
 from verify.keras_bridge.recording import KerasCall
 from verify.keras_bridge.running import KerasModel, inner_layer
+from verify.keras_bridge.subclasses import options_of
 
 __all__ = [
     "AT_ONCE",
     "EVERY_STEP",
     "KerasCall",
     "KerasModel",
-    "as_graph",
     "backend",
     "current_activation_errors",
     "current_platform",
@@ -57,10 +57,12 @@ __all__ = [
     "load_model",
     "measured_activation_errors",
     "opened",
+    "options_of",
     "predicted_calls",
     "read_live",
     "rebuild",
     "require_keras",
+    "set_afterwards",
     "time_chunks",
     "time_slices",
     "untested_version",

@@ -20,6 +20,7 @@ from verify.keras_bridge import private
 from verify.keras_bridge.importing import backend, first_line, import_keras, quiet
 from verify.keras_bridge.names import renamed_config, unfit_for_tensorflow
 from verify.keras_bridge.reading import attribute_of, live_layer
+from verify.keras_bridge.subclasses import class_of, options_of
 from verify.model.dtypes import POLICIES
 from verify.model.graph import MaskOf, TensorRef, flatten, map_structure
 from verify.model.spec import GATES, LayerSpec, ModelSpec
@@ -266,7 +267,7 @@ def known_objects() -> AbstractContextManager[None]:
 def with_options(layer: Any, **options: Any) -> Any:
     """Return a layer like a live one, but for some options; its weights are not set."""
     with known_objects():
-        return type(layer).from_config({**layer.get_config(), **options})
+        return class_of(layer).from_config({**options_of(layer), **options})
 
 
 def _sequential(config: Any) -> Any:

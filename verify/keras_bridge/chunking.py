@@ -22,6 +22,7 @@ from verify.keras_bridge.running import (
     inner_layer,
     nested_states,
 )
+from verify.keras_bridge.subclasses import class_of
 from verify.keras_bridge.tracing import decoded
 from verify.model.arrays import Array
 from verify.model.graph import flatten, map_structure
@@ -181,7 +182,7 @@ def time_chunks(
         the chunk, in processing order, then the states.
     """
     own = inner_layer(model.model, call.name)
-    layer_type = REGISTRY[type(own).__name__]
+    layer_type = REGISTRY[class_of(own).__name__]
     given = layer_type.by_name(call.args, call.kwargs)
     x = flatten(given[layer_type.arguments[0]])[0].value  # (batch, time, features)
     begun = [leaf.value for leaf in flatten(given.get("initial_state", []))]

@@ -10,6 +10,7 @@ from verify.keras_bridge import private
 from verify.keras_bridge.importing import floatx, import_keras, quiet
 from verify.keras_bridge.names import file_name, keras_name
 from verify.keras_bridge.running import KerasModel, cannot_run
+from verify.keras_bridge.subclasses import has_graph
 from verify.model.graph import flatten
 
 
@@ -50,7 +51,7 @@ def _paths(model: Any, path: str) -> Iterator[tuple[Any, str]]:
     """Yield every operation that is no model, with its path."""
     for operation in private.operations_of(model):
         name = path + file_name(operation.name)
-        if private.has_graph(operation):
+        if has_graph(operation):
             yield from _paths(operation, f"{name}/")
         else:
             yield operation, name
@@ -58,7 +59,7 @@ def _paths(model: Any, path: str) -> Iterator[tuple[Any, str]]:
 
 def _open(operation: Any) -> Callable[..., Any]:
     """Return a function that calls an operation, or those inside a model."""
-    if not private.has_graph(operation):
+    if not has_graph(operation):
         return operation
 
     def call(*args: Any, **kwargs: Any) -> Any:

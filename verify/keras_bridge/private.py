@@ -142,12 +142,6 @@ def is_model(layer: Any) -> bool:
     return hasattr(layer, "get_layer")
 
 
-def has_graph(operation: Any) -> bool:
-    """Return whether a layer is one of Keras's own models, which calls others."""
-    own = type(operation).__module__.split(".")[0] == "keras"
-    return own and hasattr(graph_of(operation), "_nodes_by_depth")
-
-
 @contextlib.contextmanager
 def graph_run_by(
     model: Any, wrapped: Callable[[Any, Callable[..., Any]], Callable[..., Any]]

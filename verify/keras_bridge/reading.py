@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,57 +11,26 @@ import numpy as np
 
 from verify.errors import UnsupportedError
 from verify.forward.layers import REGISTRY
-from verify.forward.own_layers import own_name
 from verify.keras_bridge import private
 from verify.keras_bridge.importing import first_line, import_keras
 from verify.keras_bridge.names import keras_name
+from verify.keras_bridge.subclasses import (
+    adds_nothing,
+    class_of,
+    config_of,
+    is_registered,
+    keras_base,
+    own_method,
+)
 from verify.model.arrays import Array
 from verify.model.spec import LayerSpec, ModelSpec
-from verify.model_files.classes import custom_class_refusal
 from verify.model_files.config import read_model
 
-OWN_METHODS = (
-    *("__call__", "call", "compute_mask"),
-    *("predict", "predict_step", "make_predict_function"),
-)
-"""Methods of a model on which depends what it predicts."""
+PLAIN = (bool, int, float, str, tuple)
+"""Types of attributes that are compared with those of a copy."""
 
-SETTINGS = ("jit_compile", "run_eagerly", "steps_per_execution")
-"""Of a model that was compiled: how predict runs."""
-
-
-def as_graph(model: Any) -> Any:
-    """Return a model of somebody's own class as the Functional model that it is.
-
-    A subclass of keras.Model that is made of inputs and outputs, or of Sequential, and
-    that leaves to Keras what predict computes, often has a ``train_step`` of its own.
-    The Functional model shares its layers and weights. Anything else is returned as it
-    is.
-
-    Raises
-    ------
-    UnsupportedError
-        The class has a method of its own on which predict depends.
-    """
-    keras, kind = import_keras(), type(model)
-    if not isinstance(model, keras.Model) or _of_keras(kind) or not model.built:
-        return model
-    graphs = (c for c in kind.__mro__ if c.__name__ in ("Sequential", "Functional"))
-    base = next(filter(_of_keras, graphs), None)
-    if base is None:
-        return model
-    for name in OWN_METHODS:
-        if getattr(kind, name) is not getattr(base, name):
-            raise UnsupportedError(
-                f"Model '{model.name}' ({kind.__name__}): its class has a {name} of "
-                "its own, which is Python code that is not read. Build the same layers "
-                "as a Functional model, with the same weights"
-            )
-    ends = private.inputs_of(model), private.outputs_of(model)
-    plain = keras.Model(*ends, name=model.name)
-    for name in SETTINGS if model.compiled else ():
-        setattr(plain, name, getattr(model, name))
-    return plain
+SEEN_ANYWHERE = {"name", "trainable", "built"}
+"""Attributes that may differ between a layer and its copy."""
 
 
 def read_live(model: Any, *, partial: bool = False) -> ModelSpec:
@@ -89,7 +57,7 @@ def read_live(model: Any, *, partial: bool = False) -> ModelSpec:
         )
     _refuse_custom(model, partial)
     try:
-        config = json.loads(model.to_json())
+        config = config_of(model)
     except Exception as error:  # a function without source, a config of one's own
         raise UnsupportedError(
             f"Model '{model.name}': Keras cannot write down its config "
@@ -113,41 +81,85 @@ def read_live(model: Any, *, partial: bool = False) -> ModelSpec:
 
 def _refuse_custom(model: Any, partial: bool) -> None:
     """Refuse what cannot be read: custom classes first, which may have no config."""
-    sequential = type(model) is import_keras().Sequential
-    if not sequential and type(model).__name__ != "Functional":
+    kind = type(model)
+    where = f"Model '{model.name}' ({kind.__name__})"
+    base = keras_base(kind)
+    sequential = base is import_keras().Sequential
+    if not sequential and base.__name__ != "Functional":
         raise UnsupportedError(
-            f"Model '{model.name}' ({type(model).__name__}): this custom kind of model "
-            "is not supported. Supported: Sequential and Functional"
+            f"{where}: this custom kind of model is not supported. Supported: "
+            "Sequential and Functional"
+        )
+    if method := own_method(kind, whole=True):
+        raise UnsupportedError(
+            f"{where}: its class has a {method} of its own, which is Python code that "
+            "is not read. Build the same layers as a Functional model, with the same "
+            "weights"
         )
     for layer in () if partial else private.layers_inside(model, itself=False):
-        if not _of_keras(type(layer)) and not _is_registered(type(layer)):
-            where = f"Layer '{layer.name}' ({type(layer).__name__})"
-            bases = (base for base in type(layer).__mro__ if _of_keras(base))
-            like = next((b.__name__ for b in bases if b.__name__ in REGISTRY), "")
-            raise UnsupportedError(
-                custom_class_refusal(where, type(layer).__name__, like)
-            )
+        _refuse_custom_layer(layer)
     if sequential and len({id(layer) for layer in model.layers}) < len(model.layers):
         raise UnsupportedError(
-            f"Model '{model.name}' (Sequential): the same layer stands in it twice, "
-            "which Keras does not write down: saved and loaded it is another model. "
-            "Build it with keras.Model and call the layer twice"
+            f"{where}: the same layer stands in it twice, which Keras does not write "
+            "down: saved and loaded it is another model. Build it with keras.Model and "
+            "call the layer twice"
         )
     if sequential and not model.built:
         raise UnsupportedError(
-            f"Model '{model.name}' (Sequential): it has never been built, so it has no "
-            "weights. Call it once, or begin it with keras.Input"
+            f"{where}: it has never been built, so it has no weights. Call it once, or "
+            "begin it with keras.Input"
+        )
+    if sequential and private.graph_of(model) is model:
+        raise UnsupportedError(
+            f"{where}: Keras calls its layers one by one, because one of them has no "
+            "outputs of known shape. Begin it with keras.Input, and give each class of "
+            "your own a call"
         )
 
 
-def _is_registered(kind: type) -> bool:
-    """Return whether a layer type is registered for a class of the user's."""
-    registered = import_keras().saving.get_registered_name(kind)
-    return bool(own_name(registered, kind.__name__))
+def _refuse_custom_layer(layer: Any) -> None:
+    """Refuse a layer of a class that computes something of its own."""
+    kind = type(layer)
+    if adds_nothing(kind) or is_registered(kind):
+        return
+    method = own_method(kind)
+    has = f"its class has a {method} of its own" if method else "a custom class"
+    raise UnsupportedError(
+        f"Layer '{layer.name}' ({kind.__name__}): {has}, which is Python code that is "
+        "not read. Say in NumPy what it computes by verify.register "
+        "(docs/own-layers.md), or check the rest with partial=True"
+    )
 
 
-def _of_keras(kind: type) -> bool:
-    return str(getattr(kind, "__module__", "")).split(".")[0] == "keras"
+def set_afterwards(model: Any, copy: Any) -> tuple[str, str]:
+    """Return which layer has what no config says, and what: two names, or none.
+
+    Some set ``supports_masking`` of a layer that was made, or put a function in place
+    of its ``call``. What is saved is the model without that.
+
+    Parameters
+    ----------
+    model : keras.Model
+    copy : keras.Model
+        Made of its config.
+    """
+    pairs = zip(
+        private.layers_inside(model, itself=False),
+        private.layers_inside(copy, itself=False),
+        strict=False,
+    )
+    for layer, anew in pairs:
+        if private.is_model(layer) or class_of(layer) is not type(anew):
+            continue
+        masking = {"supports_masking": anew.supports_masking}  # a property
+        saved = vars(anew) | masking
+        for name in (vars(layer).keys() | masking) - SEEN_ANYWHERE:
+            value = getattr(layer, name)
+            set_here = isinstance(value, PLAIN) and value != saved.get(name, value)
+            replaced = callable(value) and name not in saved and hasattr(anew, name)
+            if not name.startswith("_") and (set_here or replaced):
+                return f"Layer '{layer.name}' ({type(layer).__name__})", name
+    return "", ""
 
 
 def _refuse_own_functions(layer: LayerSpec, live: Any) -> None:

@@ -13,6 +13,7 @@ from verify.keras_bridge import private
 from verify.keras_bridge.importing import import_keras
 from verify.keras_bridge.long_windows import MANY_STEPS
 from verify.keras_bridge.names import file_name
+from verify.keras_bridge.subclasses import has_graph
 from verify.model.arrays import Array
 from verify.model.graph import flatten
 
@@ -170,7 +171,7 @@ def _models_in(operation: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
 
     With it comes what its path has in addition to that of the layer.
     """
-    if private.has_graph(operation):
+    if has_graph(operation):
         yield (), operation
     elif (inner := _model_of_steps(operation)) is not None:
         yield ("layer",), inner
@@ -180,7 +181,7 @@ def _model_of_steps(operation: Any) -> Any:
     """Return the model inside a TimeDistributed; None if there is none."""
     wraps = isinstance(operation, import_keras().layers.TimeDistributed)
     inner = operation.layer if wraps else None
-    return inner if inner is not None and private.has_graph(inner) else None
+    return inner if inner is not None and has_graph(inner) else None
 
 
 def constants_of(model: Any) -> dict[int, Any]:
@@ -252,7 +253,7 @@ class Recorder(ABC):
         self, place: Place, operation: Any
     ) -> contextlib.AbstractContextManager[None]:
         """Record the calls inside an operation in the ``with``, if it is a model."""
-        if not private.has_graph(operation):
+        if not has_graph(operation):
             return contextlib.nullcontext()
         return private.graph_run_by(
             operation, lambda inner, run: self._recording(place, inner, run)
@@ -281,7 +282,7 @@ def _with_own_masks(
     Where it is given None among several masks, a model uses the mask of the tensor,
     unless it casts that to another dtype, which drops the mask.
     """
-    if kwargs.get("mask") is None or not args or not private.has_graph(operation):
+    if kwargs.get("mask") is None or not args or not has_graph(operation):
         return kwargs
     keras = import_keras()
     tree, inputs, expected = keras.tree, args[0], private.inputs_of(operation)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -40,6 +39,7 @@ from verify.keras_bridge.recording import (
     Recorder,
     call_names,
 )
+from verify.keras_bridge.subclasses import config_of, has_graph
 from verify.keras_bridge.tracing import (
     TracedModel,
     as_array,
@@ -286,8 +286,8 @@ class _Twin(KerasModel):
         self._by_xla = False
         self._copied = original
         self._dtype = dtype
-        config = json.loads(original.to_json())
         layers = private.layers_inside(original)
+        config = config_of(original)
         if any(hasattr(layer, "get_vocabulary") for layer in layers):
             config = read_live(original).config
         # the matrices of LoRA are float32 whatever the policy
@@ -365,7 +365,7 @@ class _CallRecorder(Recorder):
     def prepared(
         self, operation: Any, run: Callable[..., Any], args: Any, kwargs: Any
     ) -> Callable[..., Any]:
-        if private.has_graph(operation):
+        if has_graph(operation):
             return run  # its layers are compiled one by one
         if backend() == "tensorflow" and private.casts_in_graphs(operation):
             return partial(_called_as_in_graphs, operation, run)

@@ -85,6 +85,8 @@ def take_base_classes(
                 f"--as-base-class {printable(name, 60)}: expected a custom class of "
                 f"the model. Received: one that it has not; its own are: {there}"
             )
+        for c in found:
+            _require_kind(c, base, custom[c]["config"])
         taken |= dict.fromkeys(found, base)
     notes: list[str] = []
     return _replaced(content, taken, notes), tuple(dict.fromkeys(notes))
@@ -178,6 +180,20 @@ def _require_class(name: str, base: str) -> None:
             f"--as-base-class {printable(name, 60)}={printable(base, 60)}: expected a "
             f"class of Keras. {did_you_mean(base, known)}All: rnn-verify layers"
         )
+
+
+def _require_kind(name: str, base: str, config: Mapping[str, Any]) -> None:
+    """Refuse to take a model as a layer, or a layer as a model."""
+    holds_layers = isinstance(config.get("layers"), list)
+    if base == model_class(config) if holds_layers else base not in MODEL_MODULES:
+        return
+    kind, wanted = "a layer", "a layer of Keras"
+    if holds_layers:
+        kind, wanted = "a model of layers", model_class(config)
+    raise UnsupportedError(
+        f"--as-base-class {printable(name, 60)}={printable(base, 60)}: expected "
+        f"{wanted}, because {printable(name, 60)} is {kind}. Received: {base}"
+    )
 
 
 def _known(kind: LayerType) -> set[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Container, Mapping
 from typing import Any
 
 from verify.errors import UnsupportedError, printable
@@ -10,6 +11,7 @@ from verify.forward.layers import REGISTRY, supported
 from verify.forward.layers.refused import REASONS
 from verify.forward.own_layers import own_name
 from verify.model.spec import UNREAD, LayerSpec
+from verify.model_files.hdf5 import snake_case
 
 OPERATION_MODULES = ("keras.src.ops", "keras.ops", "keras.src.activations")
 ELSEWHERE = ("TFOpLambda", "SlicingOpLambda", "Model")
@@ -89,20 +91,37 @@ def own_class(entry: Mapping[str, Any], key: str) -> str:
     return ""
 
 
-def unread_layer(entry: Mapping[str, Any], error: UnsupportedError) -> LayerSpec:
-    """Return what stands for a layer that cannot be read."""
+def unread_layer(
+    entry: Mapping[str, Any], error: UnsupportedError, taken: Container[str] = ()
+) -> LayerSpec:
+    """Return what stands for a layer that cannot be read.
+
+    Parameters
+    ----------
+    entry : mapping
+        Config of the layer. That of a class with a config of its own may have no name;
+        the layer is then called as Keras calls one without a name.
+    error : UnsupportedError
+        Why it cannot be read.
+    taken : container of str
+        Names of other layers.
+    """
     class_name, config = entry["class_name"], entry["config"]
-    name = config.get("name", entry.get("name"))
+    called = snake_case(class_name.rpartition(">")[2])
+    numbered = (f"{called}_{k}" if k else called for k in itertools.count())
+    free = next(name for name in numbered if name not in taken)
+    name = config.get("name", entry.get("name", free))
     if not isinstance(name, str) or not name:
         raise error
-    where = f"Layer '{printable(name)}' ({printable(class_name)})"
+    where = f"Layer '{printable(config.get('name', class_name))}'"
+    where = f"{where} ({printable(class_name)}): "
     return LayerSpec(
         name=name,
         class_name=UNREAD,
         options={},
         trainable=bool(config.get("trainable", True)),
         own_class=class_name.rpartition(">")[2] or class_name,
-        unread=str(error).removeprefix(f"{where}: "),
+        unread=str(error).removeprefix(where),
     )
 
 

@@ -333,7 +333,7 @@ def _read_graph_model(
         except UnsupportedError as error:
             if not partial:
                 raise
-            layer = unread_layer(entry, error)
+            layer = unread_layer(entry, error, layers)
         if casts_to_another_float(entry):
             layer = layer.with_options(ends_mask=True)
         if isinstance(entry.get("name"), str):  # a graph refers to layers by this one

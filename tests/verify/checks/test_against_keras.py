@@ -524,7 +524,8 @@ def test_layers_and_options_are_refused_by_name():
 
     @keras.saving.register_keras_serializable(package="mine")
     class LSTM(layers.LSTM):
-        pass
+        def get_initial_state(self, batch_size):
+            return super().get_initial_state(batch_size)
 
     def mine(x):
         return x
@@ -538,7 +539,7 @@ def test_layers_and_options_are_refused_by_name():
             layers.LSTM(2, activation=mine, name="l"),
             r"option 'activation' expects the name of a Keras activation",
         ),
-        (LSTM(2, name="mine"), r"'mine' \(LSTM\): this custom class"),
+        (LSTM(2, name="mine"), r"'mine' \(LSTM\): its class has a get_initial_state"),
     ]:
         model = keras.Sequential([Input(batch_shape=(2, 3, 2)), layer])
         with pytest.raises(UnsupportedError, match=message) as caught:

@@ -21,7 +21,7 @@ from support.nets import (
 from support.own_layers import own_config, own_file, own_weights
 
 import verify
-from verify import ModelFileError, Network, UnsupportedError
+from verify import ModelFileError, Network, UnsupportedError, Verdict
 from verify.__main__ import main
 from verify.forward.layers import REGISTRY
 from verify.model.graph import TensorRef, flatten, refs_of
@@ -117,6 +117,49 @@ def test_a_file_is_read_but_for_a_custom_class(tmp_path):
     assert shapes == [((None, TIME, INPUTS), sequence), (sequence, None), (None, None)]
     with pytest.raises(UnsupportedError, match=r"'own' \(ReversedLSTM\): this custom"):
         net.predict(features())
+
+
+@pytest.mark.keras
+def test_a_model_of_a_class_with_a_config_of_its_own_may_have_no_name(tmp_path):
+    """Keras then calls it by its class; a Sequential says a name nowhere else."""
+    import keras
+    from keras import Input, layers
+
+    @keras.saving.register_keras_serializable("own")
+    class TwoHeads(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.heads = [layers.GRU(2), layers.LSTM(3)]
+
+        def call(self, x):
+            return keras.ops.concatenate([head(x) for head in self.heads], axis=-1)
+
+        def get_config(self):
+            return {}
+
+    model = keras.Sequential(
+        [
+            Input((TIME, INPUTS)),
+            layers.GRU(4, return_sequences=True, name="first"),
+            *(TwoHeads(), layers.Reshape((5, 1), name="reshape")),
+            *(TwoHeads(), layers.Dense(2, name="dense")),
+        ]
+    )
+    model.set_weights(random_weights([w.shape for w in model.get_weights()], 0))
+    model.save(tmp_path / "m.keras")
+    net = verify.load(tmp_path / "m.keras", partial=True)
+    unread = net.spec.unread
+    assert list(unread) == ["two_heads", "two_heads_1"]
+    assert [x.unread[:17] for x in unread.values()] == ["this custom class"] * 2
+    assert [x.parameters for x in unread.values()] == [144, 90]  # GRU + LSTM
+    report = verify.check(tmp_path / "m.keras", partial=True)
+    assert report.verdict is Verdict.PARTIAL
+    assert [x.name for x in report.layers] == ["dense", "reshape", "first"]
+    live = verify.check(model, partial=True)
+    assert live.verdict is Verdict.PARTIAL
+    assert {x.own_class for x in verify.load(model, partial=True).spec.layers} == {
+        *("", "TwoHeads")
+    }
 
 
 def test_describe_marks_what_cannot_be_read_and_ends_with_3(tmp_path, capsys):
@@ -359,6 +402,7 @@ def test_a_custom_class_is_taken_as_its_base_class(tmp_path, capsys):
         ({"LSTM": "GRU"}, "expected a custom class of the model"),
         ({"ReversedLSTM": "GRU"}, "config and weights disagree"),
         ({"ReversedLSTM": "Dense"}, "config and weights disagree"),
+        ({"ReversedLSTM": "Functional"}, "because ReversedLSTM is a layer"),
         ("LSTM", "expected NAME=CLASS"),
     ],
 )

@@ -19,7 +19,7 @@ from support.nets import (
 )
 
 import verify
-from verify import Verdict
+from verify import UnsupportedError, Verdict
 from verify.__main__ import main
 from verify.mistakes.lost_masks import lost_masks
 from verify.model_files import masks_of_inputs
@@ -248,3 +248,7 @@ def test_models_of_a_class_of_ones_own_are_read_as_functional(suffix, tmp_path, 
     text = capsys.readouterr().out
     assert "matches Keras, with Mine taken as Functional" in text
     assert "rebuilt, with Mine taken as Functional" in text
+    for other in ("GRU", "Sequential"):
+        wrong = f"expected Functional.*Mine is a model of layers. Received: {other}"
+        with pytest.raises(UnsupportedError, match=wrong):
+            verify.load(path, base_classes={"Mine": other})
