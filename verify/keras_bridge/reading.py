@@ -26,11 +26,11 @@ from verify.model.arrays import Array
 from verify.model.spec import LayerSpec, ModelSpec
 from verify.model_files.config import read_model
 
-PLAIN = (bool, int, float, str, tuple)
+PLAIN = (bool, int, float, str)
 """Types of attributes that are compared with those of a copy."""
 
-SEEN_ANYWHERE = {"name", "trainable", "built"}
-"""Attributes that may differ between a layer and its copy."""
+MAY_DIFFER = {"name", "trainable", "built", "lora_enabled", "lora_alpha", "lora_rank"}
+"""Attributes that may differ between a layer and its copy, which has no LoRA."""
 
 
 def read_live(model: Any, *, partial: bool = False) -> ModelSpec:
@@ -153,7 +153,7 @@ def set_afterwards(model: Any, copy: Any) -> tuple[str, str]:
             continue
         masking = {"supports_masking": anew.supports_masking}  # a property
         saved = vars(anew) | masking
-        for name in (vars(layer).keys() | masking) - SEEN_ANYWHERE:
+        for name in (vars(layer).keys() | masking) - MAY_DIFFER:
             value = getattr(layer, name)
             set_here = isinstance(value, PLAIN) and value != saved.get(name, value)
             replaced = callable(value) and name not in saved and hasattr(anew, name)
