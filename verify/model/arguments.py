@@ -37,40 +37,56 @@ def typed(function: Callable[P, R]) -> Callable[P, R]:
         When the function is called: the name of the parameter, what is expected, what
         was received and, where that is clear, what was meant.
     """
-    signature = inspect.signature(function)
-    allowed = {
-        name: re.split(r"\s*\|\s*(?![^\[]*\])", str(parameter.annotation))
-        for name, parameter in signature.parameters.items()
+    parameters = inspect.signature(function).parameters
+    tests = {
+        name: _Test(re.split(r"\s*\|\s*(?![^\[]*\])", str(parameter.annotation)))
+        for name, parameter in parameters.items()
         if parameter.kind is not parameter.VAR_KEYWORD
     }
+    tests = {name: test for name, test in tests.items() if not test.takes_anything}
+    names = [*parameters]
 
     @functools.wraps(function)
     def checked(*args: P.args, **options: P.kwargs) -> R:
         __tracebackhide__ = True
-        try:
-            given = signature.bind(*args, **options).arguments
-        except TypeError:  # too many, too few, or unknown: Python says so
-            given = {}
-        for name, kinds in allowed.items():
-            if name in given:
-                _require(name, given[name], kinds)
+        # what is too much, too little or unknown Python refuses in the call
+        for name, value in (*zip(names, args, strict=False), *options.items()):
+            test = tests.get(name)
+            if test is not None and not (value is None and test.takes_none):
+                test.require(name, value)
         return function(*args, **options)
 
     return checked
 
 
-def _require(name: str, value: Any, kinds: list[str]) -> None:
-    """Raise DataError unless a value is of one of these kinds."""
-    known = [_known(kind) for kind in kinds if kind != "None"]
-    if value is None and "None" in kinds:
-        return
-    if any(fits(value) for _, fits in known):
-        return
-    said = list(dict.fromkeys(text for text, _ in known))
-    *others, last = said
-    wanted = f"{', '.join(others)} or {last}" if others else last
-    meant = _meant(name, value, kinds)
-    raise DataError(f"{name}: expected {wanted}. Received: {_shown(value)}{meant}")
+class _Test:
+    """Test whether arguments are of one of some kinds.
+
+    Parameters
+    ----------
+    kinds : list of str
+        From an annotation.
+    """
+
+    def __init__(self, kinds: list[str]) -> None:
+        self.kinds, self.takes_none = kinds, "None" in kinds
+        self.known = [_known(kind) for kind in kinds if kind != "None"]
+        self.takes_anything = any(fits is _anything for _, fits in self.known)
+
+    def require(self, name: str, value: Any) -> None:
+        """Raise DataError unless a value is of one of these kinds."""
+        for _, fits in self.known:
+            if fits(value):
+                return
+        said = list(dict.fromkeys(text for text, _ in self.known))
+        *others, last = said
+        wanted = f"{', '.join(others)} or {last}" if others else last
+        meant = _meant(name, value, self.kinds)
+        raise DataError(f"{name}: expected {wanted}. Received: {_shown(value)}{meant}")
+
+
+def _anything(value: Any) -> bool:
+    return True
 
 
 def _known(kind: str) -> tuple[str, Callable[[Any], bool]]:
@@ -93,7 +109,7 @@ def _known(kind: str) -> tuple[str, Callable[[Any], bool]]:
         return f"{article} {kind}", lambda value: _is_a(value, kind)
     if kind.startswith(CALLABLES):
         return "a function", callable
-    return "anything", lambda value: True
+    return "anything", _anything
 
 
 def _is_whole(value: Any) -> bool:

@@ -119,13 +119,6 @@ class LSTMRow(RowLoop):
         self.products = np.empty((2, units), self.h.dtype)  # i * c_hat, f * c
         self.one, self.halves = np.ones((), self.h.dtype), np.full(2, 0.5, self.h.dtype)
 
-    def ahead(self, x: Array) -> Array:
-        """Return x's part of the pre-activations of some steps, (steps, columns)."""
-        table = self.weights.table
-        if table is None:
-            return self.weights.input_part(x)
-        return table.take(x, 0)  # of a single row the check of the ids costs nothing
-
     def begin(self, states: tuple[Array, ...]) -> None:
         """Copy c into its buffer."""
         self.blocks[4] = states[1][0]
