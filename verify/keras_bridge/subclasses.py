@@ -25,7 +25,7 @@ WITHOUT_EFFECT = frozenset(
         *("evaluate", "test_step", "make_test_function", "test_on_batch"),
         *("compute_loss", "compute_metrics", "compiled_loss", "compiled_metrics"),
         *("get_metrics_result", "metrics", "metrics_names", "reset_metrics", "losses"),
-        *("add_loss", "add_metric", "loss", "path", "name", "dtype", "input_spec"),
+        *("add_loss", "add_metric", "loss", "path", "name", "input_spec"),
     }
 )
 """What a class may define anew without changing the outputs of a layer or model."""
