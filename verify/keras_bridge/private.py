@@ -142,6 +142,11 @@ def is_model(layer: Any) -> bool:
     return hasattr(layer, "get_layer")
 
 
+def holds_calls(operation: Any) -> bool:
+    """Return whether a layer is a model that has a graph of calls."""
+    return hasattr(graph_of(operation), "_nodes_by_depth")
+
+
 @contextlib.contextmanager
 def graph_run_by(
     model: Any, wrapped: Callable[[Any, Callable[..., Any]], Callable[..., Any]]

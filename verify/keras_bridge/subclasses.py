@@ -137,5 +137,4 @@ def config_of(model: Any) -> dict[str, Any]:
 
 def has_graph(operation: Any) -> bool:
     """Return whether a layer is a model that Keras runs by its graph of calls."""
-    by_graph = hasattr(private.graph_of(operation), "_nodes_by_depth")
-    return by_graph and adds_nothing(type(operation))
+    return private.holds_calls(operation) and adds_nothing(type(operation))
