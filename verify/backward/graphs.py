@@ -208,12 +208,22 @@ def _way_back(
     inside = {one.class_name for one in layer.sublayers.values()}
     if layer.class_name == "Bidirectional" and not inside <= BACKWARD_CELLS.keys():
         return recorded_layer
+    if _masks_units(call):
+        return recorded_layer
     known = getattr(back.visit, "known_activations", None)
     if has_visited_loop(back, call, known or frozenset()):
         return VISITED_LOOPS[layer.class_name]
     if known is not None and needs_recording(layer, known):
         return recorded_layer
     return BACKWARD_LAYERS.get(layer.class_name, recorded_layer)
+
+
+def _masks_units(call: BackwardCall) -> bool:
+    """Return whether the mask of a loop says for each unit what a step changes."""
+    loops = {*BACKWARD_CELLS, *VISITED_LOOPS, "Bidirectional"}
+    if call.layer.class_name not in loops:
+        return False
+    return call.mask is not None and call.mask.ndim > 2
 
 
 def needs_recording(layer: LayerSpec, known: frozenset[str]) -> bool:

@@ -26,6 +26,7 @@ from verify.forward.evaluate import LayerTrace
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import exact_constants
 from verify.forward.layers.regularization import KINDS as TRAINING_ONLY
+from verify.forward.recurrence import mask_of_steps
 from verify.model.arrays import Array
 from verify.model.graph import TensorRef, flatten
 from verify.model.spec import LayerSpec
@@ -98,13 +99,19 @@ class BackwardCall:
     def mask(self) -> Array | None:
         """Return the mask that a recurrent layer uses: (batch, time) of bool, or None.
 
+        A mask that has units of its own is (batch, time, units).
+
         A layer that is given an initial state uses a mask only if the mask is an
         argument of the call; see `verify.forward.evaluate`.
         """
         if "initial_state" in self.arguments and "mask" not in self.arguments:
             return None
         mask = flatten(self.trace.mask)[0]
-        return None if mask is None else np.asarray(mask, dtype=bool)
+        if mask is None:
+            return None
+        inside = self.layer.sublayers.values()
+        loop = self.layer if "unroll" in self.layer.options else next(iter(inside))
+        return mask_of_steps(loop, mask)
 
     @property
     def number(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ from verify.checks.partial import Remains
 from verify.console.progress import doing
 from verify.console.signals import interruptible
 from verify.data.sources import Source
-from verify.errors import KerasCannotRun, join_and, printable
+from verify.errors import KerasCannotRun, UnsupportedError, join_and, printable
 from verify.forward.evaluable import Inputs
 from verify.forward.network import KERAS_BATCH, Network
 from verify.forward.own_layers import own_layers
@@ -185,7 +186,11 @@ class KerasComparison(RowComparison):
         name = file_name(self.source)
         start, x = next(input_batches(self.net, self.source, self.plan))
         if is_path(self.model):
-            with error_rows(start, x.rows, self.plan.rows, name):
+            # what cannot be computed by the rules of TensorFlow may be by Keras's own
+            with (
+                suppress(UnsupportedError),
+                error_rows(start, x.rows, self.plan.rows, name),
+            ):
                 self.net.flat(x, threads=self.threads, fast=True, of_rows=0)
 
         keras_bridge.require_keras()

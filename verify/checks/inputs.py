@@ -12,7 +12,7 @@ import numpy as np
 from verify.checks.category_probes import category_values
 from verify.data.sources import Arrays, Source, open_source
 from verify.data.sources.base import FileSource
-from verify.errors import DataError, printable
+from verify.errors import DataError, UnsupportedError, printable
 from verify.forward.evaluable import Inputs
 from verify.forward.layers.core import padding_number
 from verify.forward.network import Network
@@ -148,8 +148,15 @@ def _masked_by_nan(net: Network) -> str:
 
 
 def _finite(net: Network, x: Inputs) -> bool:
-    """Tell whether the outputs for these inputs are finite."""
-    return all(np.isfinite(y.astype(np.float64)).all() for y in net.flat(x))
+    """Tell whether the outputs for these inputs are finite, as far as is known.
+
+    A file is read by the rules of TensorFlow, until it is known where Keras runs.
+    """
+    try:
+        outputs = net.flat(x)
+    except UnsupportedError:
+        return True
+    return all(np.isfinite(y.astype(np.float64)).all() for y in outputs)
 
 
 def as_source(net: Network, x: Any) -> Source:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import DataError
+from verify.errors import DataError, UnsupportedError
 from verify.forward.evaluable import Inputs, LayerCall
 from verify.forward.evaluate import (
     EQUATIONS_ALONE,
@@ -131,8 +131,14 @@ class Network:
             ("float64", rules - SEEN_IN_FLOAT32),
             ("float32", rules & SEEN_IN_FLOAT32 if self._meets_float32_rules() else ()),
         ):
-            if kind and effect(spec.following(rules - set(kind)), dtype):
-                for rule in (rule for rule in Rule if rule in kind):
+            tried = set(kind)
+            try:
+                moved = effect(spec.following(rules - tried), dtype) if tried else 0.0
+            except UnsupportedError:  # without this one Keras cannot run the model
+                tried.discard(Rule.MASK_HOLDS_STEPS)
+                moved = effect(spec.following(rules - tried), dtype)
+            if moved:
+                for rule in (rule for rule in Rule if rule in tried):
                     found[rule] = effect(spec.following(rules - {rule}), dtype)
         if later and (moved := effect(spec.by_version(REFERENCE), there=by_reference)):
             for one in (one for one in VersionRule if one in later):

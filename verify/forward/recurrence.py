@@ -7,12 +7,13 @@ what it should have computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from verify.console.progress import COUNTED, loop_over
+from verify.errors import UnsupportedError
 from verify.forward.outlines import outline
 from verify.model.arrays import Array
 from verify.model.backends import Rule
@@ -112,6 +113,52 @@ class MaskRule(NamedTuple):
         )
 
 
+def mask_of_steps(
+    layer: LayerSpec,
+    mask: Any,
+    states: Sequence[Array] = (),
+    *,
+    shapes_alone: bool = False,
+) -> Array:
+    """Return the mask by which a recurrent layer holds its states.
+
+    Parameters
+    ----------
+    layer : LayerSpec
+    mask : (batch, time) or (batch, time, n) of bool
+    states : sequence of (batch, units)
+        The initial states, where it is to be known whether Keras can run this.
+    shapes_alone : bool
+        Whether only the shapes of the results matter.
+
+    Returns
+    -------
+    (batch, time) of bool, or (batch, time, units) where each unit is held or not
+        See `Rule.MASK_HOLDS_STEPS`.
+
+    Raises
+    ------
+    UnsupportedError
+        There are not as many units, so that Keras cannot run the layer on this backend.
+    """
+    found = np.asarray(mask, dtype=bool)
+    if found.ndim != 3:
+        return found
+    whole = Rule.MASK_HOLDS_STEPS in layer.rules and not layer.options["unroll"]
+    if whole or shapes_alone or found.shape[2] == 1:
+        return np.asarray(found.any(axis=2))
+    for state in states:
+        if state.shape[-1] != found.shape[2]:
+            shape = ", ".join(map(str, found.shape[1:]))
+            raise UnsupportedError(
+                f"{layer}: the mask that reaches it is (batch, {shape}), and a state "
+                f"has {state.shape[-1]} units. Keras on TensorFlow and on torch takes "
+                "the last axis of such a mask for the units, and cannot run this; on "
+                "JAX it can. Give the call a mask of its own, (batch, time)"
+            )
+    return found
+
+
 def scan(
     step: Step,
     x: Array,
@@ -133,7 +180,7 @@ def scan(
     ----------
     x : (batch, time, ...)
     mask : (batch, time) of bool, or None
-        False where the step is masked.
+        False where the step is masked; or (batch, time, units), false where a unit is.
     states : tuple of (batch, ...)
         Initial states, in the cell's order.
     names : tuple of str

@@ -19,6 +19,7 @@ from verify.forward.evaluable import Inputs
 from verify.forward.evaluate import LayerTrace
 from verify.forward.layers import REGISTRY
 from verify.forward.network import Network
+from verify.forward.recurrence import mask_of_steps
 from verify.forward.trace import Trace
 from verify.mistakes.catalogue import Mutant
 from verify.mistakes.catalogue.categories import LOOKUPS
@@ -36,6 +37,12 @@ SATURATION_DISTANCE = 1e-6
 
 MOST_SHARE = 0.5
 """Share of the steps, or of the ids, that counts as most of them."""
+
+COMPARISONS = tuple(
+    f"ops.{name}"
+    for name in ("Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual")
+)
+"""Operations by which a model makes masks of its own."""
 
 SIGMOID_GATES = ("i", "f", "o", "z", "r")
 """Gates between 0 and 1, as a trace names them."""
@@ -118,6 +125,7 @@ def blind_spots(
     found = [*_of_rows(rows, net.spec.batch_size), *_of_training_calls(net.spec.root)]
     trace = trace or net.trace(x, dtype="float64")
     given, masked = _paths_with_states(net.spec, rows), has_masks(net.spec)
+    some_held = any(map(_holds_steps, trace.values())) or _compares(net.spec)
     if masked:
         found += _of_lost_masks(net, x, trace, rows)
     for path, layer in net.spec.walk():
@@ -125,7 +133,7 @@ def blind_spots(
             continue
         values = trace[path]
         if layer.class_name == "Embedding":
-            found += _of_ids(path, layer, flatten(values.input)[0])
+            found += _of_ids(path, layer, flatten(values.input)[0], some_held)
         found += _of_categories(path, layer, values)
         if layer.class_name == "Masking":
             found += _of_masking(layer, flatten(values.input)[0])
@@ -286,6 +294,7 @@ def _of_masks(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[Blind
         )
         return
     if masks[0].ndim != 2:
+        yield from _of_mask_of_units(path, layer, masks[0])
         return
     mask = masks[0].astype(bool)  # (batch, time)
     if mask.all():
@@ -304,6 +313,26 @@ def _of_masks(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[Blind
             "give rows with padding on the left, or with holes",
             warns=False,
         )
+
+
+def _of_mask_of_units(path: str, layer: LayerSpec, mask: Array) -> Iterator[BlindSpot]:
+    """Yield that a mask, (batch, time, ...), says more than which steps are padding."""
+    if mask.ndim != 3 or mask.shape[2] == 1:
+        return
+    shape = ", ".join(map(str, mask.shape[1:]))
+    held = (
+        "Keras takes the last axis for the units: where the k-th of a step's numbers "
+    )
+    held += "was padding, unit k is held"
+    if mask_of_steps(layer, mask).ndim == 2:
+        held = "A step is held where it is false throughout; on TensorFlow its last "
+        held += "axis is taken for the units, and each is held or not"
+    yield BlindSpot(
+        path,
+        f"{layer}: the mask that reaches it is (batch, {shape}). {held}. Behind a "
+        "TimeDistributed, which hands on the mask of the words, give the call one of "
+        "the sentences, (batch, time)",
+    )
 
 
 def _of_masking(layer: LayerSpec, x: Array) -> Iterator[BlindSpot]:
@@ -370,8 +399,39 @@ def _of_categories(
             )
 
 
-def _of_ids(path: str, layer: LayerSpec, ids: Array) -> Iterator[BlindSpot]:
-    """Yield what the ids of an Embedding, (batch, ...), hide, and ids Keras mends."""
+def _holds_steps(values: LayerTrace) -> bool:
+    """Return whether a layer is given a mask that is false at some steps."""
+    masks = [mask for mask in flatten(values.mask) if isinstance(mask, np.ndarray)]
+    return any(not mask.all() for mask in masks)
+
+
+def _compares(spec: ModelSpec) -> bool:
+    """Return whether a model compares numbers, as one does that makes its own masks."""
+    return any(layer.class_name in COMPARISONS for _, layer in spec.walk())
+
+
+def _padding(ids: Array) -> float:
+    """Return the share of ids, (batch, ..., time), that are 0 at an end of a row."""
+    rows = ids.reshape(-1, ids.shape[-1]) != 0
+    after = np.logical_or.accumulate(rows[:, ::-1], axis=1)[:, ::-1]
+    inside = np.logical_or.accumulate(rows, axis=1) & after
+    return float(np.mean(~inside))
+
+
+def _of_ids(
+    path: str, layer: LayerSpec, ids: Array, some_held: bool
+) -> Iterator[BlindSpot]:
+    """Yield what the ids of an Embedding hide, and ids Keras mends.
+
+    Parameters
+    ----------
+    path : str
+    layer : LayerSpec
+    ids : (batch, ...)
+    some_held : bool
+        Whether any layer is given a mask that is false at some steps, or the model
+        makes masks of its own; they may come of these ids.
+    """
     zeros = float(np.mean(ids == 0))
     masked = bool(layer.options["mask_zero"])
     if masked and zeros == 0:
@@ -389,10 +449,11 @@ def _of_ids(path: str, layer: LayerSpec, ids: Array) -> Iterator[BlindSpot]:
             "give ids of 0",
             warns=False,
         )
-    if not masked and zeros > MOST_SHARE:
+    padding = _padding(ids) if ids.ndim > 1 and ids.shape[-1] > 1 else 0.0
+    if not masked and padding > MOST_SHARE and not some_held:
         yield BlindSpot(
             path,
-            f"{layer}: {zeros:.0%} of the ids are 0 and nothing masks them "
+            f"{layer}: {padding:.0%} of the ids are 0 and nothing masks them "
             "(mask_zero is off): padding is computed like a word",
         )
     if np.any(ids != np.trunc(ids)):

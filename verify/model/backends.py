@@ -33,6 +33,15 @@ class Rule(StrEnum):
     """Source: keras/src/backend/jax/rnn.py, which does not read the option when it
     unrolls. Bidirectional sets the option on inner layers that return sequences."""
 
+    MASK_HOLDS_STEPS = (
+        "a mask of three axes, such as one of the words in each sentence, holds a step "
+        "where it is false throughout; on TensorFlow its last axis counts the units, "
+        "and each is held or not"
+    )
+    """Source: keras/src/backend/jax/rnn.py and numpy/rnn.py, ``is_masked``; in
+    tensorflow/rnn.py, ``compute_masked_output``, where Keras fails unless there are as
+    many units, or 1. Unrolled layers do as on TensorFlow."""
+
     PREDICT_FORGETS_STATES = (
         "predict begins every batch of a stateful layer with states of zeros"
     )
@@ -280,6 +289,7 @@ BACKENDS: Mapping[str, Rules] = MappingProxyType(
                 *_ELSEWHERE,
                 Rule.MASKED_STEP_SHOWS_STATE,
                 Rule.UNROLL_NEVER_ZEROES,
+                Rule.MASK_HOLDS_STEPS,
                 Rule.PREDICT_FORGETS_STATES,
                 Rule.UNCHANGED_KEEPS_MASK,
                 Rule.FRACTIONS_HAVE_NO_ROW,
@@ -317,6 +327,7 @@ BACKENDS: Mapping[str, Rules] = MappingProxyType(
                 *_ELSEWHERE,
                 Rule.MASKED_STEP_SHOWS_STATE,
                 Rule.UNROLL_NEVER_ZEROES,
+                Rule.MASK_HOLDS_STEPS,
                 Rule.CAST_ENDS_MASK,
                 Rule.EXACT_BOUNDARIES,
                 Rule.SWAP_ENDS_MASK,

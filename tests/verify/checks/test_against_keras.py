@@ -392,6 +392,44 @@ def test_padding_that_nothing_masks_is_warned_about():
     assert "75% of the ids are 0 and nothing masks them" in warning
 
 
+def zeros(where):
+    """Return ids of which 75 % are 0: behind the others, or anywhere among them."""
+    x = np.random.default_rng(0).integers(1, VOCABULARY, (8, 8))
+    if where == "behind":
+        x[:, 2:] = 0
+    else:
+        x[:, 1:7] = 0
+    return x
+
+
+@pytest.mark.parametrize(
+    ("how", "where", "said"),
+    [
+        ("nothing", "behind", True),
+        ("nothing", "among", False),
+        ("mask", "behind", False),
+        ("product", "behind", False),
+        ("one id", "behind", False),
+    ],
+)
+def test_only_padding_that_nothing_masks_is_warned_about(how, where, said):
+    import keras
+    from keras import Input, layers
+
+    given = Input((8,) if how != "one id" else (), dtype="int32")
+    x = layers.Embedding(VOCABULARY, INPUTS)(given)
+    present = keras.ops.not_equal(given, 0)
+    if how == "one id":
+        x = layers.Reshape((2, 2))(x)
+    elif how == "product":
+        x = x * keras.ops.expand_dims(keras.ops.cast(present, "float32"), -1)
+    loop = layers.GRU(2)
+    model = keras.Model(given, loop(x, mask=present) if how == "mask" else loop(x))
+    ids = zeros(where) if how != "one id" else np.array([0, 0, 0, 2])
+    warnings = verify.check(model, ids).warnings
+    assert any("nothing masks them" in warning for warning in warnings) == said
+
+
 def test_a_mask_that_is_never_false_and_saturated_gates_are_warned_about(model):
     x = ids()
     x[x == 0] = 1

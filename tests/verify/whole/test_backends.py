@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.backends import TESTS, on_backend
 from support.graphs import both_ways, given, made
 from support.graphs import net as net_of
 from support.nets import (
@@ -39,25 +38,12 @@ from verify.mistakes.diagnose import diagnose
 from verify.model.backends import BACKENDS, Limit, Rule
 from verify.model.versions import VersionRule
 
-TESTS = Path(__file__).parents[2]
 BY_RULE = TESTS / "data" / "backends"
 
 
 def on_jax(code: str, *arguments: str) -> subprocess.CompletedProcess:
     """Python with Keras on JAX; the code may be a module's name after ``-m``."""
     return on_backend("jax", code, *arguments)
-
-
-def on_backend(backend: str, code: str, *arguments: str) -> subprocess.CompletedProcess:
-    """Python with Keras on a backend; the code may be a module's name after ``-m``."""
-    command = [sys.executable, *(["-c", code] if code else []), *arguments]
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": backend,
-        "PYTHONPATH": str(TESTS),
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    }
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 def called(net: Network, **kwargs) -> np.ndarray:

@@ -11,8 +11,6 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
-
 from verify.console.progress import name_loop
 from verify.forward.blas import for_loop
 from verify.forward.layers.base import LayerType, Option, Run, boolean, refuse
@@ -24,7 +22,14 @@ from verify.forward.layers.recurrent_cells import (
     cell_type,
     require_cells,
 )
-from verify.forward.recurrence import MaskRule, Scan, TimeLoop, outlined, scan
+from verify.forward.recurrence import (
+    MaskRule,
+    Scan,
+    TimeLoop,
+    mask_of_steps,
+    outlined,
+    scan,
+)
 from verify.model.arrays import Array
 from verify.model.backends import Limit
 from verify.model.dtypes import POLICIES, rounded, working
@@ -123,6 +128,8 @@ class Loop(LayerType):
             raise ValueError(f"{len(names)} states expected, {len(states)} received")
         if mask is not None and isinstance(mask, (list, tuple)):
             mask = mask[0]  # Keras uses the first of several masks
+        if mask is not None:
+            mask = mask_of_steps(layer, mask, states, shapes_alone=run.outlining)
         name_loop(layer.name)
         loop = run.loop(layer) or self.time_loop(layer)
         if run.outlining:
@@ -131,7 +138,7 @@ class Loop(LayerType):
         with for_loop(time, rows * layer.parameters):
             result = loop(
                 sequences,
-                None if mask is None else np.asarray(mask, dtype=bool),
+                mask,
                 states,
                 names,
                 return_sequences=options["return_sequences"],

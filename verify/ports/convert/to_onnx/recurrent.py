@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from verify.errors import DataError
+from verify.errors import DataError, UnsupportedError
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import Tensor
 from verify.forward.layers.recurrent import Loop
@@ -155,6 +155,13 @@ def prepared(
         mask = mask[0]
     if mask is not None:
         mask = mask.cast(bool)
+    if mask is not None and mask.ndim > 2:
+        if mask.shape[2:] != (1,):
+            raise UnsupportedError(
+                f"{layer}: the mask that reaches it has a value for each unit, which "
+                "is not written as ONNX"
+            )
+        mask = mask.take(2, 0)  # (batch, time, 1)
     return Call(layer, cell, names, x.cast(working(compute)), states, mask)
 
 
