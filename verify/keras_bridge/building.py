@@ -187,9 +187,13 @@ def _load_layer_weights(live: Any, layer: LayerSpec) -> None:
 
 
 def refresh_weight_copies(model: Any) -> None:
-    """Renew the copies of weights that some layers compute with."""
+    """Renew the copies of weights that a Normalization computes with.
+
+    Others that have a ``finalize_state`` would forget what they have: a Discretization
+    its boundaries, which it finds in numbers that no config and no weight holds.
+    """
     for layer in private.layers_inside(model):
-        if hasattr(layer, "finalize_state"):
+        if hasattr(layer, "adapt_mean"):
             layer.finalize_state()
 
 

@@ -232,7 +232,14 @@ class LiveWeights:
                 owner.save_own_variables(store)
         to_numpy = import_keras().ops.convert_to_numpy
         keys = [key for key in store if str(key).isdecimal()]
-        return [np.array(to_numpy(store[str(k)])) for k in range(len(keys))]
+        try:
+            return [np.array(to_numpy(store[str(k)])) for k in range(len(keys))]
+        except TypeError as error:  # there is no value, nor a way to make one
+            name, kind = getattr(owner, "name", ""), type(owner).__name__
+            raise UnsupportedError(
+                f"Layer '{name}' ({kind}): Keras has lost its weights. On JAX it does "
+                "so when predict, fit or evaluate raises. Make or load the model again"
+            ) from error
 
     def vocabulary(self) -> tuple[list[Any] | None, Array | None]:
         """Return the vocabulary of a live layer and its weights of tf_idf."""

@@ -534,7 +534,7 @@ def remaining(
     after = before = 0.0
     with np.errstate(all="ignore"):
         for a, b, c in zip(outputs, ours, observed, strict=True):
-            scale = float(np.max(np.abs(b), initial=1e-30)) ** 2
+            scale = max(float(np.max(np.abs(b), initial=0)), 1e-30) ** 2
             seen = c.astype(np.float64)
             after += float(np.sum((seen - a) ** 2)) / scale
             before += float(np.sum((seen - b) ** 2)) / scale

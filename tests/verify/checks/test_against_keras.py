@@ -420,7 +420,7 @@ def test_only_padding_that_nothing_masks_is_warned_about(how, where, said):
     x = layers.Embedding(VOCABULARY, INPUTS)(given)
     present = keras.ops.not_equal(given, 0)
     if how == "one id":
-        x = layers.Reshape((2, 2))(x)
+        x = layers.Reshape((1, INPUTS))(x)
     elif how == "product":
         x = x * keras.ops.expand_dims(keras.ops.cast(present, "float32"), -1)
     loop = layers.GRU(2)

@@ -553,6 +553,31 @@ def test_layers_compute_what_keras_computes_on_another_backend(backend):
     assert int(run.stdout.splitlines()[1].split()[0]) > many(190, 120)
 
 
+LOST = """
+import numpy as np, keras, verify
+from keras import layers, ops
+
+given = keras.Input((None, 3))
+model = keras.Model(given, layers.LSTM(4, name="own")(given * ops.ones((1, 5, 1))))
+try:
+    model.predict(np.zeros((2, 6, 3)), verbose=0)
+except Exception:
+    pass
+try:
+    verify.check(model)
+except verify.UnsupportedError as error:
+    print(error)
+"""
+
+
+@pytest.mark.keras
+@pytest.mark.skipif("jax" not in HERE, reason="Keras loses weights on JAX alone")
+def test_a_model_that_has_lost_its_weights_is_refused_by_name():
+    run = on_jax(LOST)
+    assert run.returncode == 0, run.stderr
+    assert "Layer 'own' (LSTM): Keras has lost its weights. On JAX" in run.stdout
+
+
 @pytest.mark.keras
 @pytest.mark.thorough
 def test_random_models_on_jax_agree_by_its_own_rules(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.nets import random_weights
 from support.versions import keras_rules
 
 import verify
@@ -532,3 +533,70 @@ def test_functions_of_the_users_as_activations_are_refused_in_short(tmp_path, en
                 verify.check(given)
             assert "Layer 'own' (Dense): option 'activation' expects" in str(e.value)
             assert "hard_sigmoid" not in str(e.value)  # nor any other name
+
+
+def test_boundaries_that_a_layer_found_in_numbers_are_those_of_its_copies(tmp_path):
+    """They are in no weight; a copy that forgets them makes 0 of every number."""
+    import keras
+    from keras import Input, layers
+
+    bins = layers.Discretization(num_bins=4)
+    bins.adapt(np.arange(20.0).reshape(-1, 1))
+    given = Input((5,))
+    codes = layers.Embedding(4, 2)(bins(given))
+    model = keras.Model(given, layers.GRU(3)(codes))
+    model.set_weights(random_weights([w.shape for w in model.get_weights()], 0))
+    x = np.random.default_rng(0).uniform(-2, 22, (6, 5)).astype("float32")
+    model.save(tmp_path / "m.keras")
+    for one in (model, tmp_path / "m.keras"):
+        assert verify.check(one, x).verdict is Verdict.PASS
+    net = verify.load(model)
+    assert net.spec[bins.name].options["bin_boundaries"] == (4, 9, 14)
+    moved = net.spec[bins.name].with_options(bin_boundaries=(4, 9, 15))
+    wrong = verify.check(
+        model, x, network=verify.Network(net.spec.with_layer(moved, bins.name))
+    )
+    assert wrong.verdict is Verdict.FAIL
+    assert bins.name in str(wrong)
+
+
+@pytest.mark.filterwarnings("ignore")  # of TensorFlow's datasets
+@pytest.mark.parametrize("mode", ["concat", "dict"])
+def test_the_features_of_a_feature_space(mode):
+    import keras
+    import tensorflow as tf
+    from keras import Input, layers
+
+    space = keras.utils.FeatureSpace(
+        features={
+            "sex": "integer_categorical",
+            "chol": "float_normalized",
+            "age": "float_discretized",
+        },
+        output_mode=mode,
+    )
+    columns = {
+        "sex": np.array([0, 1, 1, 0]),
+        "chol": np.array([233, 286, 250, 204], "float32"),
+        "age": np.array([21, 40, 33, 64], "float32"),
+    }
+    space.adapt(tf.data.Dataset.from_tensor_slices(columns))
+    found = space.get_encoded_features()
+    if mode == "dict":
+        found = layers.concatenate([layers.Rescaling(1.0)(x) for x in found.values()])
+    series = Input((5, 2), name="series")
+    joined = layers.concatenate([found, layers.LSTM(3)(series)])
+    model = keras.Model(
+        {**space.get_inputs(), "series": series}, layers.Dense(1)(joined)
+    )
+    for layer in model.layers:
+        if isinstance(layer, (layers.LSTM, layers.Dense)):
+            shapes = [w.shape for w in layer.get_weights()]
+            layer.set_weights(random_weights(shapes, 0))
+    x = {name: column[:, None] for name, column in columns.items()}
+    x["series"] = np.random.default_rng(0).normal(size=(4, 5, 2)).astype("float32")
+    if mode == "concat":
+        with pytest.raises(UnsupportedError, match="FeatureSpace joins features by it"):
+            verify.load(model)
+        return
+    assert verify.check(model, x).verdict is Verdict.PASS

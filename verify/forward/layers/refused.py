@@ -51,6 +51,14 @@ REASONS: Mapping[str, str] = MappingProxyType(
             "be proved, and its floor from the loudest row of a batch; compute it "
             "before the model, and save the layers behind"
         ),
+        "TFDConcat": (
+            "keras.utils.FeatureSpace joins features by it; make the space with "
+            "output_mode='dict', and join the features by a Concatenate"
+        ),
+        "TFDIdentity": (
+            "keras.utils.FeatureSpace hands a feature on by it; give that one to the "
+            "model by itself"
+        ),
         "Pipeline": "it is not supported; build the model from the layers inside it",
         "Equalization": "it is not supported; compute it before the model",
         "ContrastLimitedAdaptiveHistogramEqualization": (

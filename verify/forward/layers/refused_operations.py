@@ -20,6 +20,7 @@ _CHOICE = "its result is not unique, so that two right programs differ; leave it
 COMPLEX = "complex numbers are not read; give real and imaginary parts by themselves"
 _IMAGES = "it changes images; compute it before the model, or use a layer"
 _WEIGHTS = "its weights are given by the call; use the layer of that name"
+_POOLING = "use the layer that computes it, such as MaxPooling1D or AveragePooling2D"
 _UNREAD = (
     "it is not supported; build it from other operations, or compute it before the "
     "model"
@@ -54,9 +55,9 @@ _NAMES: Mapping[str, str] = {
         "Unfold"
     ),
     _WEIGHTS: (
-        "AdaptiveAveragePool AdaptiveMaxPool AveragePool BatchNorm Conv ConvTranspose "
-        "DepthwiseConv LayerNorm MaxPool RMSNorm SeparableConv"
+        "BatchNorm Conv ConvTranspose DepthwiseConv LayerNorm RMSNorm SeparableConv"
     ),
+    _POOLING: "AdaptiveAveragePool AdaptiveMaxPool AveragePool MaxPool",
     _UNREAD: (
         "CDist Cholesky CholeskyInverse Cross Digitize Dsplit Dstack Erfinv Fabs "
         "Hsplit I0 IsIn Isclose Logaddexp2 Logdet Moments MultiHot Nanargmax Nanargmin "
