@@ -193,8 +193,8 @@ class Network:
     def input_names(self) -> list[str]:
         """Return the names of the inputs, in the order of `Inputs`.
 
-        They are the keys of the dict if the model takes one, and otherwise the names of
-        its InputLayers.
+        They are the keys of the dict if the model takes one that holds arrays alone,
+        and otherwise the names of its InputLayers.
         """
         return names_of_inputs(self.spec)
 

@@ -14,18 +14,22 @@ from verify.errors import DataError, join_and, printable
 from verify.forward.evaluable import Inputs
 from verify.model.arrays import Array, shape_text
 from verify.model.dtypes import dtype_of, is_float
+from verify.model.graph import TensorRef
 from verify.model.spec import LayerSpec, ModelSpec
 
 
 def names_of_inputs(spec: ModelSpec) -> list[str]:
     """Return the names of the inputs, in the order of `Inputs`.
 
-    They are the keys of the dict if the model takes one, and otherwise the names of
-    its InputLayers.
+    They are the keys of the dict if the model takes one that holds arrays alone, and
+    otherwise the names of its InputLayers.
     """
     graph = spec.root.graph
-    if graph is not None and isinstance(graph.inputs, Mapping):
-        return [str(key) for key in graph.inputs]
+    inputs = None if graph is None else graph.inputs
+    if isinstance(inputs, Mapping) and all(
+        isinstance(one, TensorRef) for one in inputs.values()
+    ):
+        return [str(key) for key in inputs]
     return [layer.name for layer in spec.inputs]
 
 
@@ -72,6 +76,10 @@ def separated(spec: ModelSpec, x: Any) -> list[Array]:
         if not isinstance(x, Mapping):
             return [_as_array(spec, layers[0], x)]
     names = names_of_inputs(spec)
+    graph = spec.root.graph
+    by_ref = None if graph is None else _by_input(graph.inputs, x)
+    if by_ref is not None:  # in the structure that the model has
+        x = [by_ref[layer.name] for layer in layers]
     if isinstance(x, (list, tuple)) and len(x) != len(layers):
         leaves = _leaves(x)  # as Keras takes them: [a, [b, c]]
         if len(leaves) == len(layers) and all(hasattr(y, "shape") for y in leaves):
@@ -97,6 +105,33 @@ def separated(spec: ModelSpec, x: Any) -> list[Array]:
         _as_array(spec, layer, value)
         for layer, value in zip(layers, given, strict=True)
     ]
+
+
+def _by_input(structure: Any, x: Any) -> dict[str, Any] | None:
+    """Return inputs by the names of their layers; None in another structure.
+
+    Parameters
+    ----------
+    structure
+        The inputs of a graph, in lists and dicts with a `TensorRef` for each.
+    x
+        What is given for it.
+    """
+    if isinstance(structure, TensorRef):
+        return {structure.layer: x}
+    if isinstance(structure, Mapping):
+        fits = isinstance(x, Mapping) and x.keys() == structure.keys()
+        pairs = [(structure[key], x[key]) for key in structure] if fits else []
+    else:
+        fits = isinstance(x, (list, tuple)) and len(x) == len(structure)
+        pairs = list(zip(structure, x, strict=True)) if fits else []
+    found: dict[str, Any] = {}
+    for inner, given in pairs:
+        inside = _by_input(inner, given)
+        if inside is None:
+            return None
+        found |= inside
+    return found if fits else None
 
 
 def _leaves(x: Any) -> list[Any]:

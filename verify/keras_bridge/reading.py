@@ -235,7 +235,7 @@ class LiveWeights:
         try:
             return [np.array(to_numpy(store[str(k)])) for k in range(len(keys))]
         except TypeError as error:  # there is no value, nor a way to make one
-            name, kind = getattr(owner, "name", ""), type(owner).__name__
+            name, kind = getattr(self.layer, "name", ""), type(self.layer).__name__
             raise UnsupportedError(
                 f"Layer '{name}' ({kind}): Keras has lost its weights. On JAX it does "
                 "so when predict, fit or evaluate raises. Make or load the model again"

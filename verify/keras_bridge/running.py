@@ -125,9 +125,10 @@ class KerasModel:
         """Return inputs in the structure that the model takes."""
         inputs = private.inputs_of(self.model)
         given = [_texts_for_keras(array) for array in x]
-        if isinstance(inputs, dict):
-            return dict(zip(inputs, given, strict=True))
-        return given if len(given) > 1 else given[0]
+        if len(given) == 1 and not isinstance(inputs, dict):
+            return given[0]
+        rest = iter(given)
+        return map_structure(lambda _: next(rest), inputs)
 
     @property
     def _original(self) -> Any:

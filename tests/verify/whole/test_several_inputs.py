@@ -145,3 +145,40 @@ def test_predict_writes_every_output_by_its_name(files, tmp_path, capsys, monkey
     code, _, said = run(capsys, *arguments, tmp_path / "y.npy")
     assert code == 2
     assert "expected .npz for the outputs label and lstm.2. Received: '.npy'" in said
+
+
+def nestings():
+    """Return structures of the inputs a, b and c, and as much of anything else."""
+    return {
+        "a dict in a list": lambda a, b, c: [a, {"z": b, "r": [c]}],
+        "a list in a dict": lambda a, b, c: {"q": [b, c], "p": a},
+        "lists": lambda a, b, c: [[a, b], c],
+        "tuples": lambda a, b, c: (a, (b, c)),
+        "a dict that is not in order": lambda a, b, c: {"z": a, "b": b, "a": c},
+    }
+
+
+@pytest.mark.filterwarnings("ignore:When providing:UserWarning")  # keys and names
+@pytest.mark.parametrize("how", nestings())
+def test_inputs_are_taken_in_the_structure_that_the_model_has(how, tmp_path):
+    import keras
+    from keras import layers
+
+    nested = nestings()[how]
+    a, b, c = (keras.Input((4, 3), name=name) for name in "abc")
+    y = layers.LSTM(3)(layers.concatenate([a, b * 2, c * 3]))
+    model = keras.Model(nested(a, b, c), y)
+    model.set_weights(random_weights([w.shape for w in model.get_weights()], 0))
+    x = np.random.default_rng(0).normal(size=(3, 5, 4, 3)).astype("float32")
+    given = nested(*x)
+    expected = model.predict(given, verbose=0)
+    np.testing.assert_allclose(verify.load(model).predict(given), expected, atol=1e-6)
+    model.save(tmp_path / "m.keras")
+    for one in (model, tmp_path / "m.keras"):
+        assert verify.check(one, given).verdict is verify.Verdict.PASS
+        assert verify.compare_outputs(one, given, expected).verdict == "PASS"
+        assert verify.check(one).verdict is verify.Verdict.PASS
+    swapped = nested(x[1], x[0], x[2])
+    assert verify.compare_outputs(model, swapped, expected).verdict == "FAIL"
+    with pytest.raises(verify.DataError):
+        verify.load(model).predict(nested(x[0], x[1], [x[2], x[0]]))
