@@ -21,6 +21,7 @@ from verify.forward.evaluate import States
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.base import Tensor
 from verify.forward.network import Network
+from verify.mistakes.catalogue import Mutant
 from verify.mistakes.changed import changed_layer
 from verify.mistakes.diagnose import diagnose
 from verify.mistakes.explanation import Diagnosis, explanation_of
@@ -196,21 +197,41 @@ def diagnose_layers(
     """
     wrong = first_wrong([layer for layer in layers if not layer.proof.matches])
     if wrong is None:
-        return None
-    # A wrong mask shows in later layers only, so the outputs of the model are compared.
-    name = None if wrong.proof.problem else wrong.name
-    outputs = _observed(x, observed, name)
-    allowed = [float64_tolerance(y).atol for y in outputs]
+        # a network whose layers agree one by one is wired otherwise
+        given = isinstance(observed, Network)
+        return _diagnose_whole(spec, x, observed) if given else None
     changed = None
     if isinstance(observed, Network):
         changed = changed_layer(spec, observed.spec, wrong.name.partition(":")[0])
-    if name is None:
-        ours = Network(spec).flat(x, dtype="float64")
-        same = compare_all(*all_finite(ours, outputs), allowed=allowed)
-        if same.matches:  # any mistake that changes nothing would explain it
-            found = [explanation_of(changed, same, outputs)] if changed else []
-            return Diagnosis(tuple(found), 0) if found else None
-    return diagnose(spec, x, outputs, allowed=allowed, layer=name, changed=changed)
+    if wrong.proof.problem:  # a wrong mask shows in later layers only
+        return _diagnose_whole(spec, x, observed, changed)
+    outputs = _observed(x, observed, wrong.name)
+    allowed = [float64_tolerance(y).atol for y in outputs]
+    found = diagnose(
+        spec, x, outputs, allowed=allowed, layer=wrong.name, changed=changed
+    )
+    if changed and [one.mistake for one in found.explanations] == [changed.name]:
+        # it is no mistake of a single layer, but maybe one that is made in several
+        whole = _diagnose_whole(spec, x, observed)
+        return whole if whole is not None and whole.explanations else found
+    return found
+
+
+def _diagnose_whole(
+    spec: ModelSpec,
+    x: Inputs,
+    observed: Network | KerasModel,
+    changed: Mutant | None = None,
+) -> Diagnosis | None:
+    """Search by the outputs of the model; None if these do not differ either."""
+    outputs = _observed(x, observed, None)
+    allowed = [float64_tolerance(y).atol for y in outputs]
+    ours = Network(spec).flat(x, dtype="float64")
+    same = compare_all(*all_finite(ours, outputs), allowed=allowed)
+    if same.matches:  # any mistake that changes nothing would explain it
+        found = [explanation_of(changed, same, outputs)] if changed else []
+        return Diagnosis(tuple(found), 0) if found else None
+    return diagnose(spec, x, outputs, allowed=allowed, changed=changed)
 
 
 def _observed(

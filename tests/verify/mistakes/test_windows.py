@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from support.graphs import computed, given, made, named, net
 
+from verify.mistakes.catalogue import catalogue
+
 BATCH, TIME, CHANNELS, FILTERS = 6, 7, 3, 5
 X = np.random.default_rng(4).integers(-9, 9, (BATCH, TIME, CHANNELS)) / 8
 
@@ -196,3 +198,19 @@ def test_numbers_flattened_and_reshaped_in_another_order():
     x = np.arange(24.0).reshape(2, 12)
     turned = x.reshape(2, 3, 4).transpose(0, 2, 1)
     assert named(spec, x, turned) == {"reshaped with the first axis fastest"}
+
+
+def test_steps_flattened_in_another_order():
+    """As in a CRNN: (width, height, channels) -> (width, height * channels)."""
+    shaped = made("Reshape", "shaped", target_shape=[3, 8])
+    spec = net([given("x", 3, 4, 2), shaped], {"shaped": "x"}, "shaped")
+    x = np.random.default_rng(0).normal(size=(5, 3, 4, 2))
+    assert np.array_equal(computed(spec, x), x.reshape(5, 3, 8))
+    first = x.transpose(0, 1, 3, 2).reshape(5, 3, 8)
+    assert named(spec, x, first) == {"steps flattened channels first"}
+    # other steps, or a single channel: nothing of the kind can be meant
+    for shape, target in (((3, 4, 2), [4, 6]), ((3, 4, 1), [3, 4])):
+        other = made("Reshape", "shaped", target_shape=target)
+        spec = net([given("x", *shape), other], {"shaped": "x"}, "shaped")
+        names = {mutant.name for mutant in catalogue(spec)}
+        assert "steps flattened channels first" not in names

@@ -252,6 +252,24 @@ def wrong_flattening(layer: LayerSpec) -> Iterator[Mistake]:
                 on_call(_channels_first),
                 common=True,
             )
+        after = layer.output_shape
+        keeps_steps = isinstance(after, tuple) and len(after) == 3 < len(shape)
+        if keeps_steps and after[1] == shape[1] and len(wide) > 2 and shape[-1] != 1:
+            yield Mistake(
+                "steps flattened channels first",
+                "in each step all numbers of a channel stand side by side, as after a "
+                "reshape in PyTorch, where the channels are in front",
+                "flatten each step with the channels as the fastest axis",
+                on_call(_channels_first_in_steps),
+                common=True,
+            )
+
+
+def _channels_first_in_steps(
+    call: Call, run: Run, layer: LayerSpec, arguments: dict[str, Any], mask: Any
+) -> Any:
+    x = np.moveaxis(arguments["inputs"], -1, 2)
+    return call(run, layer, {**arguments, "inputs": np.ascontiguousarray(x)}, mask)
 
 
 def _channels_first(
