@@ -126,14 +126,15 @@ def mask_of_steps(
     ----------
     layer : LayerSpec
     mask : (batch, time) or (batch, time, n) of bool
-    states : sequence of (batch, units)
+    states : sequence of (batch, units) or (batch, spatial..., units)
         The initial states, where it is to be known whether Keras can run this.
     shapes_alone : bool
         Whether only the shapes of the results matter.
 
     Returns
     -------
-    (batch, time) of bool, or (batch, time, units) where each unit is held or not
+    (batch, time) of bool, or (batch, time, units) where each unit is held or not, and
+    of a ConvLSTM each place along the first axis of space
         See `Rule.MASK_HOLDS_STEPS`.
 
     Raises
@@ -148,13 +149,16 @@ def mask_of_steps(
     if whole or shapes_alone or found.shape[2] == 1:
         return np.asarray(found.any(axis=2))
     for state in states:
-        if state.shape[-1] != found.shape[2]:
-            shape = ", ".join(map(str, found.shape[1:]))
+        if state.shape[1] != found.shape[2]:
+            shape, held = (
+                ", ".join(map(str, sizes)) for sizes in (found.shape[1:], state.shape)
+            )
             raise UnsupportedError(
                 f"{layer}: the mask that reaches it is (batch, {shape}), and a state "
-                f"has {state.shape[-1]} units. Keras on TensorFlow and on torch takes "
-                "the last axis of such a mask for the units, and cannot run this; on "
-                "JAX it can. Give the call a mask of its own, (batch, time)"
+                f"is (batch, {held.partition(', ')[2]}). Keras on TensorFlow and on "
+                "torch takes the last axis of such a mask for that of the units, and "
+                "cannot run this; on JAX it can. Give the call a mask of its own, "
+                "(batch, time)"
             )
     return found
 

@@ -317,7 +317,7 @@ def _of_masks(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[Blind
 
 def _of_mask_of_units(path: str, layer: LayerSpec, mask: Array) -> Iterator[BlindSpot]:
     """Yield that a mask, (batch, time, ...), says more than which steps are padding."""
-    if mask.ndim != 3 or mask.shape[2] == 1:
+    if mask.ndim != 3 or mask.shape[2] == 1 or "kernel_size" in layer.options:
         return
     shape = ", ".join(map(str, mask.shape[1:]))
     held = (

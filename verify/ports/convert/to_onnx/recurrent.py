@@ -155,7 +155,7 @@ def prepared(
         mask = mask[0]
     if mask is not None:
         mask = mask.cast(bool)
-    if mask is not None and mask.ndim > 2:
+    if mask is not None and mask.ndim > 2 and x.ndim == 3:
         if mask.shape[2:] != (1,):
             raise UnsupportedError(
                 f"{layer}: the mask that reaches it has a value for each unit, which "
