@@ -493,7 +493,11 @@ class Maker:
         units = self.pick(2, 3)
         text, self.refused = self.pick(
             (f"layers.Lambda(lambda t: t * 2, output_shape=None)({x})", "Lambda"),
-            (f"type('Own', (layers.Dense,), {{}})({units})({x})", "custom class"),
+            (
+                "type('Own', (layers.Dense,), {'call': lambda self, x, training=None: "
+                f"2 * layers.Dense.call(self, x)}})({units})({x})",
+                "custom class",
+            ),
             (f"layers.Dense({units}, activation=lambda t: t)({x})", "own activation"),
         )
         width = (

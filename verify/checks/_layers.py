@@ -211,9 +211,10 @@ def diagnose_layers(
         spec, x, outputs, allowed=allowed, layer=wrong.name, changed=changed
     )
     if changed and [one.mistake for one in found.explanations] == [changed.name]:
-        # it is no mistake of a single layer, but maybe one that is made in several
+        # it is no known mistake of one layer, but may be one that is made in several
         whole = _diagnose_whole(spec, x, observed)
-        return whole if whole is not None and whole.explanations else found
+        if whole is not None and any(not one.layer for one in whole.explanations):
+            return whole
     return found
 
 
