@@ -118,7 +118,7 @@ def _by_input(structure: Any, x: Any) -> dict[str, Any] | None:
         What is given for it.
     """
     if isinstance(structure, TensorRef):
-        return {structure.layer: x}
+        return None if isinstance(x, Mapping) else {structure.layer: x}
     if isinstance(structure, Mapping):
         fits = isinstance(x, Mapping) and x.keys() == structure.keys()
         pairs = [(structure[key], x[key]) for key in structure] if fits else []

@@ -157,8 +157,8 @@ def mask_of_steps(
                 f"{layer}: the mask that reaches it is (batch, {shape}), and a state "
                 f"is (batch, {held.partition(', ')[2]}). Keras on TensorFlow and on "
                 "torch takes the last axis of such a mask for that of the units, and "
-                "cannot run this; on JAX it can. Give the call a mask of its own, "
-                "(batch, time)"
+                "cannot run this; on JAX it can, unless unroll is true. Give the call "
+                "a mask of its own, (batch, time)"
             )
     return found
 

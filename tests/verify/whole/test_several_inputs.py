@@ -182,3 +182,19 @@ def test_inputs_are_taken_in_the_structure_that_the_model_has(how, tmp_path):
     assert verify.compare_outputs(model, swapped, expected).verdict == "FAIL"
     with pytest.raises(verify.DataError):
         verify.load(model).predict(nested(x[0], x[1], [x[2], x[0]]))
+
+
+def test_the_only_input_may_be_given_by_its_name():
+    import keras
+    from keras import layers
+
+    for inputs in (keras.Input((4, 3), name="x"), [keras.Input((4, 3), name="x")]):
+        alone = inputs[0] if isinstance(inputs, list) else inputs
+        model = keras.Model(inputs, layers.LSTM(3)(alone))
+        model.set_weights(random_weights([w.shape for w in model.get_weights()], 0))
+        x = np.random.default_rng(0).normal(size=(5, 4, 3)).astype("float32")
+        expected = model.predict(x, verbose=0)
+        for given in (x, [x], {"x": x}):
+            found = verify.load(model).predict(given)
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+            assert verify.check(model, given).verdict is verify.Verdict.PASS
