@@ -118,7 +118,8 @@ def test_what_cannot_be_used_is_refused(monkeypatch):
 
     @keras.saving.register_keras_serializable("tests")
     class Own(keras.layers.Dense):
-        pass
+        def call(self, inputs, training=None):
+            return 2 * super().call(inputs, training)
 
     model = keras.Sequential([keras.Input((3,)), Own(1, name="own")])
     model.compile(loss="mse")
