@@ -36,6 +36,8 @@ ZERO_DERIVATIVE = (
 """Operations whose derivative is 0. A model may contain them, and operations on their
 results alone, because Keras writes the masks of a Functional model as such a graph."""
 
+LOOPS = frozenset({*BACKWARD_CELLS, *VISITED_LOOPS, "Bidirectional"})
+"""Classes of layers that run over time."""
 
 Call = tuple[Node, str, str]
 """A node of a graph, the path of its layer in the model, and the key of the call in a
@@ -220,10 +222,8 @@ def _way_back(
 
 def _masks_units(call: BackwardCall) -> bool:
     """Return whether the mask of a loop says for each unit what a step changes."""
-    loops = {*BACKWARD_CELLS, *VISITED_LOOPS, "Bidirectional"}
-    if call.layer.class_name not in loops:
-        return False
-    return call.mask is not None and call.mask.ndim > 2
+    mask = call.mask if call.layer.class_name in LOOPS else None
+    return mask is not None and mask.ndim > 2
 
 
 def needs_recording(layer: LayerSpec, known: frozenset[str]) -> bool:

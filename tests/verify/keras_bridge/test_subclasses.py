@@ -171,7 +171,7 @@ def test_layers_without_a_class_of_keras_above_them_are_refused():
 
 @pytest.mark.parametrize("attribute", ["supports_masking", "call", ""])
 def test_what_no_config_says_is_named(attribute):
-    """What is set after the first predict is in the config, and is not named."""
+    """Leave unnamed what the config has, though it was set after the first predict."""
     import keras
     from keras import Input, layers
 

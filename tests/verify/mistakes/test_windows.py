@@ -201,7 +201,7 @@ def test_numbers_flattened_and_reshaped_in_another_order():
 
 
 def test_steps_flattened_in_another_order():
-    """As in a CRNN: (width, height, channels) -> (width, height * channels)."""
+    """Join height and channels of each step, as a CRNN does."""
     shaped = made("Reshape", "shaped", target_shape=[3, 8])
     spec = net([given("x", 3, 4, 2), shaped], {"shaped": "x"}, "shaped")
     x = np.random.default_rng(0).integers(-9, 9, (5, 3, 4, 2)) / 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -260,22 +261,22 @@ def wrong_flattening(layer: LayerSpec) -> Iterator[Mistake]:
                 "in each step all numbers of a channel stand side by side, as after a "
                 "reshape in PyTorch, where the channels are in front",
                 "flatten each step with the channels as the fastest axis",
-                on_call(_channels_first_in_steps),
+                on_call(partial(_channels_first, axis=2)),
                 common=True,
             )
 
 
-def _channels_first_in_steps(
-    call: Call, run: Run, layer: LayerSpec, arguments: dict[str, Any], mask: Any
-) -> Any:
-    x = np.moveaxis(arguments["inputs"], -1, 2)
-    return call(run, layer, {**arguments, "inputs": np.ascontiguousarray(x)}, mask)
-
-
 def _channels_first(
-    call: Call, run: Run, layer: LayerSpec, arguments: dict[str, Any], mask: Any
+    call: Call,
+    run: Run,
+    layer: LayerSpec,
+    arguments: dict[str, Any],
+    mask: Any,
+    *,
+    axis: int = 1,
 ) -> Any:
-    x = np.moveaxis(arguments["inputs"], -1, 1)
+    """Call a layer on inputs whose channels stand at an axis, by default in front."""
+    x = np.moveaxis(arguments["inputs"], -1, axis)
     return call(run, layer, {**arguments, "inputs": np.ascontiguousarray(x)}, mask)
 
 
