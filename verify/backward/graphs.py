@@ -22,10 +22,16 @@ from verify.backward.layers import (
 )
 from verify.forward.evaluate import LayerTrace, value_of
 from verify.forward.layers import REGISTRY
-from verify.forward.layers.models import in_order
 from verify.model.arrays import Array
 from verify.model.dtypes import dtype_of, is_float
-from verify.model.graph import Graph, Node, TensorRef, flatten, map_structure
+from verify.model.graph import (
+    Graph,
+    Node,
+    TensorRef,
+    flatten,
+    in_order,
+    map_structure,
+)
 from verify.model.spec import LayerSpec
 
 ZERO_DERIVATIVE = (

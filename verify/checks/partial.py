@@ -28,6 +28,7 @@ from verify.model.graph import TensorRef
 from verify.model.spec import LayerSpec, ModelSpec, is_path
 from verify.model_files.config import without_unread
 from verify.model_files.cuts import Cut, StandIn, cut, returned
+from verify.model_files.opening import is_whole
 from verify.report.parts import Coverage, Unproved
 from verify.report.report import Report
 from verify.tolerance.compare import Verdict
@@ -123,7 +124,12 @@ class Remains:
 
 
 def _counts(layer: LayerSpec) -> bool:
-    """Return whether a layer counts among those of a model; operations do not."""
+    """Return whether a layer counts among those of a model; operations do not.
+
+    Nor does TimeDistributed around a model whose layers are counted one by one.
+    """
+    if layer.class_name == "TimeDistributed" and not is_whole(layer):
+        return False
     return layer.class_name != "InputLayer" and not layer.class_name.startswith("ops.")
 
 
@@ -251,6 +257,8 @@ class _Fill:
         """Return numbers for an input that was added, and what they are."""
         made = self.inputs[one.name]
         own = self.own.get(one.ref)
+        if one.steps is not None:
+            return self._steps(one, made, before)
         if own is not None and own.value.shape == made.shape:
             value = own.value.astype(made.dtype)
             if one.masked and own.mask is not None:
@@ -273,6 +281,26 @@ class _Fill:
             _padded(value.astype(made.dtype), _some_padding(made.shape, mask)),
             f"{words}, with a mask",
         )
+
+    def _steps(
+        self,
+        one: StandIn,
+        made: Array,
+        before: Mapping[tuple[str, int, int], Tensor],
+    ) -> tuple[Array, str]:
+        """Return for each row one of its steps, as TimeDistributed gives them."""
+        assert one.steps is not None
+        tensor = before.get(self.remains.place(one.steps))
+        around = self.given.get(one.steps.layer) if tensor is None else tensor.value
+        rows, kept = made.shape[0], made.shape[1:]
+        if around is None or around.ndim <= made.ndim or len(around) != rows:
+            return made, "random numbers as steps in {}"
+        steps = around.reshape(rows, -1, *around.shape[around.ndim - len(kept) :])
+        if steps.shape[2:] != kept:
+            return made, "random numbers as steps in {}"
+        chosen = np.arange(rows) % steps.shape[1]
+        value = steps[np.arange(rows), chosen].astype(made.dtype)
+        return value, "one step of each row in {}, as TimeDistributed gives it"
 
     def _values(self) -> dict[tuple[str, int, int], Tensor]:
         """Return every tensor of what remains, with its mask, by place."""
@@ -348,10 +376,11 @@ def _padded(value: Array, mask: Array) -> Array:
 
 
 def _random(layer: LayerSpec, rows: int, size: int) -> Array:
-    """Return random inputs, (rows, ...), with open axes of one size."""
+    """Return random inputs, (rows, ...), with open axes of one size; no id below 0."""
     shape = [
         rows,
         *(size if n is None else n for n in layer.options["batch_shape"][1:]),
     ]
-    rng = np.random.default_rng(0)
-    return rng.normal(size=shape).astype(dtype_of(layer.options["dtype"]))
+    dtype = dtype_of(layer.options["dtype"])
+    value = np.random.default_rng(0).normal(size=shape)
+    return (np.abs(value) if dtype.kind in "iu" else value).astype(dtype)

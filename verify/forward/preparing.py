@@ -14,7 +14,7 @@ from verify.errors import DataError, join_and, printable
 from verify.forward.evaluable import Inputs
 from verify.model.arrays import Array, shape_text
 from verify.model.dtypes import dtype_of, is_float
-from verify.model.graph import TensorRef
+from verify.model.graph import TensorRef, map_structure, matched
 from verify.model.spec import LayerSpec, ModelSpec
 
 
@@ -77,29 +77,36 @@ def separated(spec: ModelSpec, x: Any) -> list[Array]:
             return [_as_array(spec, layers[0], x)]
     names = names_of_inputs(spec)
     graph = spec.root.graph
-    by_ref = None if graph is None else _by_input(graph.inputs, x)
-    if by_ref is not None:  # in the structure that the model has
-        x = [by_ref[layer.name] for layer in layers]
+    pairs = None if graph is None else matched(graph.inputs, x)
+    if pairs is not None:  # in the structure that the model has
+        x = [given for _, given in pairs]
     if isinstance(x, (list, tuple)) and len(x) != len(layers):
         leaves = _leaves(x)  # as Keras takes them: [a, [b, c]]
         if len(leaves) == len(layers) and all(hasattr(y, "shape") for y in leaves):
             x = leaves
+    structure = _structure(spec)
     if isinstance(x, Mapping):
         own = [layer.name for layer in layers]
         names = own if set(x) == set(own) else names
         if set(x) != set(names):
+            wanted = f"inputs called {join_and(names)}"
+            found = join_and([printable(key, 40) for key in x]) or "none"
             raise DataError(
-                f"expected inputs called {join_and(names)}. "
-                f"Received: {join_and([printable(key, 40) for key in x]) or 'none'}"
+                f"expected {structure or wanted}. "
+                f"Received: {_structure_text(x) if structure else found}"
             )
         given = [x[name] for name in names]
     elif isinstance(x, (list, tuple)) and len(x) == len(layers):
         given = list(x)
     else:
         found = f"{len(x)}" if isinstance(x, (list, tuple)) else "one array"
+        wanted = (
+            f"{len(layers)} inputs ({join_and(names)}), as a list or a dict by their "
+            "names"
+        )
         raise DataError(
-            f"expected {len(layers)} inputs ({join_and(names)}), as a list or a "
-            f"dict by their names. Received: {found}"
+            f"expected {structure or wanted}. "
+            f"Received: {_structure_text(x) if structure else found}"
         )
     return [
         _as_array(spec, layer, value)
@@ -107,31 +114,31 @@ def separated(spec: ModelSpec, x: Any) -> list[Array]:
     ]
 
 
-def _by_input(structure: Any, x: Any) -> dict[str, Any] | None:
-    """Return inputs by the names of their layers; None in another structure.
+def _structure(spec: ModelSpec) -> str:
+    """Return the structure of inputs as text if lists or dicts stand inside another."""
+    inputs = None if spec.root.graph is None else spec.root.graph.inputs
+    if inputs is None or isinstance(inputs, TensorRef):
+        return ""
+    values = inputs.values() if isinstance(inputs, Mapping) else inputs
+    if all(isinstance(one, TensorRef) for one in values):
+        return ""
+    return f"inputs in the structure {_structure_text(inputs)}"
 
-    Parameters
-    ----------
-    structure
-        The inputs of a graph, in lists and dicts with a `TensorRef` for each.
-    x
-        What is given for it.
-    """
-    if isinstance(structure, TensorRef):
-        return None if isinstance(x, Mapping) else {structure.layer: x}
-    if isinstance(structure, Mapping):
-        fits = isinstance(x, Mapping) and x.keys() == structure.keys()
-        pairs = [(structure[key], x[key]) for key in structure] if fits else []
-    else:
-        fits = isinstance(x, (list, tuple)) and len(x) == len(structure)
-        pairs = list(zip(structure, x, strict=True)) if fits else []
-    found: dict[str, Any] = {}
-    for inner, given in pairs:
-        inside = _by_input(inner, given)
-        if inside is None:
-            return None
-        found |= inside
-    return found if fits else None
+
+def _structure_text(x: Any) -> str:
+    """Return nested inputs as text: the names of inputs, "array" for what is given."""
+    text = str(map_structure(_Shown, x))
+    return printable(text, 200)
+
+
+class _Shown:
+    """Show an input in a structure, without quotes."""
+
+    def __init__(self, leaf: Any) -> None:
+        self._text = leaf.layer if isinstance(leaf, TensorRef) else "array"
+
+    def __repr__(self) -> str:
+        return self._text
 
 
 def _leaves(x: Any) -> list[Any]:

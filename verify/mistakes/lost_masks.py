@@ -21,11 +21,19 @@ from verify.forward.evaluable import Inputs
 from verify.forward.evaluate import LayerTrace
 from verify.forward.layers import REGISTRY
 from verify.forward.layers.attention import KINDS as ATTENTION
-from verify.forward.layers.models import in_order
 from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.dtypes import dtype_of, is_float
-from verify.model.graph import Graph, MaskOf, Node, TensorRef, flatten
+from verify.model.graph import (
+    Graph,
+    MaskOf,
+    Node,
+    TensorRef,
+    flatten,
+    in_order,
+    map_structure,
+    matched,
+)
 from verify.model.spec import LayerSpec, ModelSpec
 
 ATTENTION_CLASSES = frozenset(kind.class_name for kind in ATTENTION)
@@ -470,18 +478,17 @@ def _first(node: Node) -> Any:
 def _with_mask(inputs: Any, masks: Any, name: str, ref: TensorRef) -> Any:
     """Return the argument ``mask`` of a model with that of one input filled in.
 
-    None if it is no plain list or dict.
+    None if it fits the inputs in no way that Keras knows.
     """
+    if matched(inputs, masks) is None and isinstance(masks, Mapping):
+        return {**masks, name: MaskOf(ref)}
+    given = in_order(inputs, masks)
     names = [one.layer for one in flatten(inputs)]
-    if isinstance(masks, Mapping):
-        keys = list(inputs) if isinstance(inputs, Mapping) else names
-        return {**masks, keys[names.index(name)]: MaskOf(ref)}
-    if not isinstance(masks, (list, tuple)) or len(masks) != len(names):
+    if len(given) != len(names):
         return None
-    return [
-        MaskOf(ref) if one == name else mask
-        for one, mask in zip(names, masks, strict=True)
-    ]
+    pairs = zip(names, given, strict=True)
+    filled = iter([MaskOf(ref) if one == name else mask for one, mask in pairs])
+    return map_structure(lambda _: next(filled), inputs)
 
 
 def _each(inputs: Any, masks: Any, count: int) -> list[Any]:

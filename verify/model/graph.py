@@ -137,6 +137,52 @@ def map_structure(change: Callable[[Any], Any], structure: Any) -> Any:
     return type(structure)([map_structure(change, value) for value in structure])
 
 
+def matched(structure: Any, given: Any) -> list[tuple[TensorRef, Any]] | None:
+    """Return the inputs of a graph with what is given for each.
+
+    Parameters
+    ----------
+    structure
+        The inputs, in lists and dicts with a `TensorRef` for each.
+    given
+        The same structure, with anything but a dict for each input.
+
+    Returns
+    -------
+    list of (TensorRef, value) or None
+        In the order of the inputs; None if it is another structure.
+    """
+    if isinstance(structure, TensorRef):
+        return None if isinstance(given, Mapping) else [(structure, given)]
+    if isinstance(structure, Mapping):
+        fits = isinstance(given, Mapping) and given.keys() == structure.keys()
+        pairs = [(structure[key], given[key]) for key in structure] if fits else []
+    else:
+        fits = isinstance(given, (list, tuple)) and len(given) == len(structure)
+        pairs = list(zip(structure, given, strict=True)) if fits else []
+    found: list[tuple[TensorRef, Any]] = []
+    for inner, value in pairs:
+        inside = matched(inner, value)
+        if inside is None:
+            return None
+        found += inside
+    return found if fits else None
+
+
+def in_order(structure: Any, given: Any) -> list[Any]:
+    """Return what a model is given as a flat list, in the order of its inputs.
+
+    In another structure than that of the inputs it is a flat list already, or a dict by
+    their names. Source: keras/src/models/functional.py, ``_standardize_inputs``.
+    """
+    pairs = matched(structure, given)
+    if pairs is not None:
+        return [leaf for _, value in pairs for leaf in flatten(value)]
+    if isinstance(given, Mapping):
+        return [given[ref.layer] for ref in flatten(structure)]
+    return flatten(given)
+
+
 def _find_nesting(kind: type) -> type | None:
     """Return whether values of a type nest like a list, like a dict, or not (None)."""
     if issubclass(kind, (list, tuple)):

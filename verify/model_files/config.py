@@ -47,6 +47,7 @@ from verify.model_files.functional import (
 from verify.model_files.hdf5 import snake_case
 from verify.model_files.keras2_operations import OPERATION_CLASSES, REASON
 from verify.model_files.masks_of_inputs import with_masks_of_tensors
+from verify.model_files.opening import is_whole
 from verify.model_files.shapes import with_shapes
 from verify.model_files.vocabularies import with_vocabularies
 
@@ -199,7 +200,7 @@ def _with_known_shapes(root: LayerSpec, config: Any) -> LayerSpec:
         layer = inside[node.layer]
         given = [x for x in flatten(list(node.args)) if isinstance(x, TensorRef)]
         shapes = [known(ref) for ref in given]
-        if layer.unread and layer.input_shape is None:
+        if not is_whole(layer) and layer.input_shape is None:
             only = shapes[0] if len(shapes) == 1 else shapes
             inside[node.layer] = replace(
                 layer,
@@ -255,8 +256,8 @@ def require_entries(entry: Any, what: str = "the model", depth: int = 0) -> None
 def _read_layer(entry: Any, what: str, depth: int, partial: bool) -> LayerSpec:
     """Read a layer and those inside it.
 
-    Only layers of models are marked as unread: a wrapper around a layer that cannot be
-    read cannot be read either.
+    Only layers of models are marked as unread, also of one inside TimeDistributed: a
+    wrapper around a layer that cannot be read cannot be read either.
     """
     if depth > MAX_LAYER_DEPTH:
         raise ModelFileError(f"layers are nested more than {MAX_LAYER_DEPTH} deep")
@@ -292,7 +293,7 @@ def _read_layer(entry: Any, what: str, depth: int, partial: bool) -> LayerSpec:
     options = kind.read_options(where, config)
     inside = {
         child: _read_layer(
-            inner, f"'{child}' of layer '{printable(name)}'", depth + 1, partial=False
+            inner, f"'{child}' of layer '{printable(name)}'", depth + 1, partial
         )
         for child, inner in kind.children(config).items()
     }

@@ -63,12 +63,15 @@ class StandIn:
         Name of the Masking layer that gives it a mask, or ``""``.
     given : tuple of TensorRef
         What the layer that returns it is given.
+    steps : TensorRef or None
+        The tensor of which it holds one step of each row; see `Opened.steps`.
     """
 
     ref: TensorRef
     layer: LayerSpec
     masked: str
     given: tuple[TensorRef, ...]
+    steps: TensorRef | None = None
 
     @property
     def name(self) -> str:
@@ -393,6 +396,7 @@ class _Cutter:
             LayerSpec(name, "InputLayer", options),
             f"{name}_mask" if what.masked else "",
             self._given(ref),
+            self.model.steps.get(ref.place),
         )
 
     def result(self, root: LayerSpec) -> Cut:

@@ -24,7 +24,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -427,18 +427,28 @@ def legacy_arrays(contents: Hdf5Contents) -> dict[str, list[Array]]:
     ModelFileError
         A group, a list of names or an array is missing.
     """
+    return {
+        name: [contents.array(_join_path(place, weight)) for weight in weights]
+        for name, place, weights in _legacy_groups(contents)
+    }
+
+
+def legacy_names(contents: Hdf5Contents) -> dict[str, list[str]]:
+    """Return the names of the arrays of each layer, likewise."""
+    return {name: list(weights) for name, _, weights in _legacy_groups(contents)}
+
+
+def _legacy_groups(
+    contents: Hdf5Contents,
+) -> Iterator[tuple[str, str, Sequence[str]]]:
+    """Yield the name of each layer, its group, and the names of its arrays."""
     base = "model_weights" if "model_weights" in contents.attributes else ""
     if "model_weights" in contents.arrays:
         raise ModelFileError(f"{contents.shown}: 'model_weights' is not a group")
-    found = {}
     for name in contents.names(base, "layer_names"):
         place = _join_path(base, name)
         if place not in contents.attributes:
             raise ModelFileError(
                 f"{contents.shown}: there is no group for layer '{name}'"
             )
-        found[name] = [
-            contents.array(_join_path(place, weight))
-            for weight in contents.names(place, "weight_names")
-        ]
-    return found
+        yield name, place, contents.names(place, "weight_names")

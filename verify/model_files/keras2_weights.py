@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -98,13 +99,21 @@ class LegacyWeights:
         Name of a layer -> its arrays, in the order of the file.
     shown : str
         Name of the file in messages.
+    names : mapping, optional
+        Name of a layer -> the names of its arrays, such as ``"lstm/kernel:0"``. In a
+        model inside they tell which belong to a layer that cannot be read.
     """
 
     def __init__(
-        self, structure: LayerSpec, arrays: Mapping[str, list[Array]], shown: str
+        self,
+        structure: LayerSpec,
+        arrays: Mapping[str, list[Array]],
+        shown: str,
+        names: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
         self._found: dict[str, list[Array]] = {}
         self._shown = shown
+        self._names = names
         self._held = [name for name, found in arrays.items() if found]
         for name, layer in structure.sublayers.items():
             self._assign(name, layer, list(arrays.get(name, [])))
@@ -112,9 +121,20 @@ class LegacyWeights:
     def _assign(self, name: str, layer: LayerSpec, arrays: list[Array]) -> None:
         slots = list(_weight_slots(name, layer))
         unread = [at for at, x in [(name, layer), *layer.walk(name)] if x.unread]
-        if len(unread) == 1:  # what no other layer has is its own
+        own = self._of_unread(name, unread, len(arrays))
+        if len(slots) + sum(map(len, own.values())) == len(arrays):
+            for path, places in own.items():
+                self._found[path] = [arrays[k] for k in places]
+            gone = {k for places in own.values() for k in places}
+            arrays = [array for k, array in enumerate(arrays) if k not in gone]
+        elif len(unread) == 1:  # what no other layer has is its own
             more = max(0, len(arrays) - len(slots))
             slots = list(_weight_slots(name, layer, unread=more))
+        elif unread:
+            raise ModelFileError(
+                f"{self._shown}: {layer}: the names of its arrays do not say which of "
+                f"them belong to the layers that cannot be read: {join_and(unread)}"
+            )
         if len(slots) != len(arrays):
             raise ModelFileError(
                 f"{self._shown}: {layer}: expected {len(slots)} arrays. "
@@ -126,6 +146,8 @@ class LegacyWeights:
         by_slot = dict(zip(map(id, ordered), arrays, strict=True))
         named = {(slot.path, slot.key): by_slot[id(slot)] for slot in slots}
         for path, inner in [(name, layer), *layer.walk(name)]:
+            if path in self._found:
+                continue
             keys = REGISTRY[inner.class_name].weight_shapes(inner.options)
             if inner.unread:
                 keys = {key: () for at, key in named if at == path}
@@ -135,6 +157,18 @@ class LegacyWeights:
             self._found[path] = [named[path, key] for key in keys]
             if inner.class_name in CUDNN_CLASSES.values():
                 self._found[path] = from_cudnn(inner, self._found[path])
+
+    def _of_unread(
+        self, name: str, unread: Sequence[str], count: int
+    ) -> dict[str, list[int]]:
+        """Return the numbers of the arrays that have the names of unread layers."""
+        parts = [weight.split("/") for weight in self._names.get(name, ())]
+        if len(parts) != count:
+            return {}
+        return {
+            path: [k for k, part in enumerate(parts) if path.rpartition("/")[2] in part]
+            for path in unread
+        }
 
     def _merged(
         self, layer: LayerSpec, kernel: Array, left: Array, right: Array

@@ -3,11 +3,14 @@
 A model inside another is one layer of it. If a layer inside cannot be read, neither can
 that model be computed; the others of its layers can. So its layers are put in its
 place, as if they had been called one by one: ``encoder/lstm``.
+
+A model inside TimeDistributed gets every step as a row of its own. So TimeDistributed
+stays, and the layers inside it stand beside it, behind inputs that no call returns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +20,7 @@ from verify.model.graph import (
     Node,
     TensorRef,
     flatten,
+    in_order,
     map_structure,
     refs_of,
 )
@@ -44,6 +48,9 @@ class Opened:
         The tensors that the model takes and returns.
     declared : mapping
         Place of a tensor -> its shape and dtype, where the config states them.
+    steps : mapping
+        Place of an input of a model inside TimeDistributed -> the tensor whose steps it
+        takes as rows.
     """
 
     layers: Mapping[str, LayerSpec]
@@ -53,6 +60,7 @@ class Opened:
     inputs: Any
     outputs: Any
     declared: Mapping[Place, tuple[Shape, str]]
+    steps: Mapping[Place, TensorRef]
 
     @property
     def batch_size(self) -> int | None:
@@ -93,14 +101,22 @@ def opened(
         entry.get("name", entry["config"].get("name")): entry
         for entry in config["config"]["layers"]
     }
-    inside = {
-        name: opened(layer, entries[name], wanted)
-        for name, layer in model.sublayers.items()
-        if wanted(layer)
-        and layer.graph is not None
-        and all(_may_open(layer, node) for node in graph.nodes if node.layer == name)
-    }
+    inside = {}
+    for name, layer in model.sublayers.items():
+        at, inner, entry = _model_in(layer, name, entries.get(name))
+        calls = [node for node in graph.nodes if node.layer == name]
+        opens = inner is not layer or all(_may_open(layer, node) for node in calls)
+        if wanted(layer) and inner.graph is not None and opens:
+            inside[name] = at, opened(inner, entry, wanted)
     return _Opener(model, entries, inside).result()
+
+
+def _model_in(layer: LayerSpec, at: str, entry: Any) -> tuple[str, LayerSpec, Any]:
+    """Return the path, layer and config of what TimeDistributed is around, if it is."""
+    while layer.class_name == "TimeDistributed":
+        at, layer = f"{at}/layer", layer.sublayers["layer"]
+        entry = entry["config"]["layer"]
+    return at, layer, entry
 
 
 def _may_open(layer: LayerSpec, node: Node) -> bool:
@@ -124,26 +140,28 @@ class _Opener:
         self,
         model: LayerSpec,
         entries: Mapping[str, Mapping[str, Any]],
-        inside: Mapping[str, Opened],
+        inside: Mapping[str, tuple[str, Opened]],
     ) -> None:
         assert model.graph is not None
         self.model = model
         self.graph = model.graph
         self.inside = inside
-        self.layers = {k: v for k, v in model.sublayers.items() if k not in inside}
+        gone = {k for k in inside if model.sublayers[k].graph is not None}
+        self.layers = {k: v for k, v in model.sublayers.items() if k not in gone}
         self.paths = {name: name for name in self.layers}
-        self.entries = {k: v for k, v in entries.items() if k not in inside}
+        self.entries = {k: v for k, v in entries.items() if k not in gone}
         self.declared = dict(_declared(model, entries))
+        self.steps: dict[Place, TensorRef] = {}
         self._moved: dict[Place, TensorRef] = {}
 
     def result(self) -> Opened:
         names = {outer: self._named(outer) for outer in self.inside}
         nodes: list[Node] = []
         for node in self.graph.nodes:
+            if node.layer in self.layers:
+                nodes.append(self._with_moved(node))
             if node.layer in self.inside:
                 nodes += self._pieces(node, names[node.layer])
-            else:
-                nodes.append(self._with_moved(node))
         return Opened(
             layers=self.layers,
             paths=self.paths,
@@ -152,22 +170,23 @@ class _Opener:
             inputs=self.graph.inputs,
             outputs=map_structure(self._resolved, self.graph.outputs),
             declared=self.declared,
+            steps=self.steps,
         )
 
     def _named(self, outer: str) -> dict[str, str]:
         """Add the layers of a model; return their names here by their own names."""
-        piece = self.inside[outer]
+        at, piece = self.inside[outer]
         entrances = {ref.layer for ref in flatten(piece.inputs)}
         names: dict[str, str] = {}
         for name, layer in piece.layers.items():
-            if name in entrances:
+            if name in entrances and outer not in self.layers:
                 continue
-            here = f"{outer}/{name}"
+            here = f"{at}/{name}"
             while here in self.layers or here in self.model.sublayers:
                 here += "_"
             names[name] = here
             self.layers[here] = replace(layer, name=here)
-            self.paths[here] = f"{outer}/{piece.paths[name]}"
+            self.paths[here] = f"{at}/{piece.paths[name]}"
             entry = piece.entries[name]
             config = {**entry["config"], "name": here}
             self.entries[here] = {**entry, "name": here, "config": config}
@@ -175,12 +194,21 @@ class _Opener:
 
     def _pieces(self, node: Node, names: Mapping[str, str]) -> Iterator[Node]:
         """Yield the calls that stand in the place of a call of a model."""
-        piece = self.inside[node.layer]
-        taken = _in_order(piece.inputs, self._with_moved(node))
-        given = dict(zip((r.place for r in flatten(piece.inputs)), taken, strict=True))
+        _, piece = self.inside[node.layer]
+        entrances = [ref.place for ref in flatten(piece.inputs)]
+        by_steps = node.layer in self.layers
+        if by_steps:
+            taken = [TensorRef(names[name], node.index, 0) for name, _, _ in entrances]
+            self._add_steps(node, piece, taken)
+        else:
+            args = self._with_moved(node).args
+            taken = in_order(piece.inputs, args[0] if len(args) == 1 else args)
+        given = dict(zip(entrances, taken, strict=True))
         calls: dict[str, int] = {}
         for inner in piece.nodes:
-            calls[inner.layer] = max(calls.get(inner.layer, 0), inner.index + 1)
+            taken_from = (ref.place[:2] for ref in refs_of(inner))
+            for name, index in ((inner.layer, inner.index), *taken_from):
+                calls[name] = max(calls.get(name, 0), index + 1)
 
         def moved(leaf: Any) -> Any:
             if isinstance(leaf, MaskOf):
@@ -200,8 +228,18 @@ class _Opener:
         for place, stated in piece.declared.items():
             if place[0] in calls:
                 self.declared.setdefault(moved(TensorRef(*place)).place, stated)
-        for k, ref in enumerate(flatten(piece.outputs)):
+        for place, source in piece.steps.items():
+            self.steps[moved(TensorRef(*place)).place] = moved(source)
+        for k, ref in enumerate(flatten(piece.outputs) if not by_steps else ()):
             self._moved[node.layer, node.index, k] = moved(ref)
+
+    def _add_steps(self, node: Node, piece: Opened, taken: Sequence[TensorRef]) -> None:
+        """Say what the inputs of a model inside TimeDistributed are in one call."""
+        (source,) = refs_of(self._with_moved(node))[:1]
+        for ref, inner in zip(taken, flatten(piece.inputs), strict=True):
+            options = piece.layers[inner.layer].options
+            self.declared[ref.place] = options["batch_shape"], options["dtype"]
+            self.steps[ref.place] = source
 
     def _with_moved(self, node: Node) -> Node:
         return replace(
@@ -216,16 +254,6 @@ class _Opener:
         if isinstance(leaf, TensorRef):
             return self._moved.get(leaf.place, leaf)
         return leaf
-
-
-def _in_order(inputs: Any, node: Node) -> list[Any]:
-    """Return what a model is given, in the order of its inputs."""
-    first = node.args[0] if len(node.args) == 1 else list(node.args)
-    if not isinstance(first, Mapping):
-        return flatten(first)
-    if isinstance(inputs, Mapping):
-        return [first[key] for key in inputs]
-    return [first[ref.layer] for ref in flatten(inputs)]
 
 
 def _declared(

@@ -41,6 +41,7 @@ from verify.model_files.hdf5 import (
     Hdf5Contents,
     SavedWeights,
     legacy_arrays,
+    legacy_names,
     read_hdf5,
     unclaimed_weights,
     with_slashes,
@@ -308,7 +309,8 @@ def _with_config(
             upgraded = replace(upgraded, notes=(*upgraded.notes, *notes))
         notes = notes_on_lora(structure)
         upgraded = replace(upgraded, notes=(*upgraded.notes, *notes))
-        weights = LegacyWeights(structure, arrays, shown)
+        names = legacy_names(contents)
+        weights = LegacyWeights(structure, arrays, shown, names)
     return _spec(upgraded, weights, path, version, how.partial)
 
 

@@ -315,3 +315,98 @@ def test_what_has_a_loop_is_seen_inside_wrappers(tmp_path):
     assert [has_a_loop(x) for x in net.spec.layers] == [True, False, False]
     assert np.isfinite(features()).all()
     assert own_config()["class_name"] == "Sequential"
+
+
+def of_words():
+    """Return a network of words in sentences, with classes of one's own at both ends.
+
+    The model of one sentence is called by TimeDistributed, and has a mask of its own.
+    """
+    import keras
+    from keras import layers
+    from layer_cases.check import randomise
+
+    class Weighted(layers.Layer):
+        def build(self, shape):
+            self.w = self.add_weight(shape=(shape[-1], 1), name="w")
+
+        def call(self, x):
+            return keras.ops.sum(keras.ops.softmax(x @ self.w, axis=1) * x, axis=1)
+
+    words = keras.Input((7,), dtype="int32", name="words")
+    y = layers.Embedding(50, 8, mask_zero=True, name="embedding")(words)
+    y = layers.Bidirectional(layers.GRU(5, return_sequences=True), name="both")(y)
+    y = layers.Dense(4, name="dense")(Weighted(name="weighted")(y))
+    sentence = keras.Model(words, y, name="sentence")
+    text = keras.Input((3, 7), dtype="int32", name="text")
+    y = layers.TimeDistributed(sentence, name="each")(text)
+    y = layers.GRU(6, return_sequences=True, name="gru")(y)
+    y = Weighted(name="weighted_too")(y)
+    model = keras.Model(text, layers.Dense(2, name="label")(y))
+    randomise(model)
+    return model
+
+
+@pytest.mark.keras
+@pytest.mark.filterwarnings("ignore:Layer 'weighted:UserWarning")
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning")
+@pytest.mark.parametrize("how", ["live", "keras", "h5", "inside, h5"])
+def test_the_layers_of_a_model_inside_time_distributed_are_proved(how, tmp_path):
+    import keras
+
+    model, at = of_words(), ""
+    if how == "inside, h5":
+        x = keras.Input((3, 7), dtype="int32")
+        inner = keras.Model(model.inputs, model.outputs, name="texts")
+        model, at = keras.Model(x, inner(x)), "texts/"
+    what = model
+    if how != "live":
+        what = tmp_path / f"m.{how[-5:].split(' ')[-1]}"
+        model.save(what)
+    x = np.random.default_rng(0).integers(1, 50, (12, 3, 7))
+    x[3, 1, 4:] = 0
+    for given in (None, x):
+        report = verify.check(what, given, partial=True)
+        assert report.verdict is Verdict.PARTIAL
+        coverage = report.coverage
+        unproved = {x.name: x.parameters for x in coverage.unproved}
+        assert unproved == {f"{at}each/layer/weighted": 10, f"{at}weighted_too": 6}
+        proved = {x.name for x in report.layers}
+        assert {f"{at}each/layer/{x}" for x in ("embedding", "both", "dense")} <= proved
+        assert f"{at}each" not in proved
+        assert coverage.recurrent == (f"{at}each/layer/both", f"{at}gru")
+        assert coverage.parameters == coverage.of_parameters - 16
+    said = f"one step of each row in '{at}each/layer/words', as TimeDistributed gives"
+    assert said in report.facts["inputs"]
+
+    whole = verify.load(what, partial=True)
+    made = partial.remains_of(what, whole, x)
+    steps = made.inputs[made.part.input_names.index(f"{at}each/layer/words_output")]
+    np.testing.assert_array_equal(steps, x[np.arange(12), np.arange(12) % 3])
+    outputs = made.part.flat(made.part.prepare(made.inputs))
+    expected = made.model.predict(made.inputs, verbose=0)
+    for ours, theirs in zip(outputs, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert (steps[3] == x[3, 0]).all()
+
+
+@pytest.mark.keras
+@pytest.mark.usefixtures("undiagnosed")
+@pytest.mark.filterwarnings("ignore:Layer 'weighted:UserWarning")
+def test_a_wrong_layer_inside_time_distributed_fails(tmp_path, monkeypatch):
+    path = tmp_path / "m.keras"
+    of_words().save(path)
+    made = partial.remains_of(path, verify.load(path, partial=True), None)
+    both = made.part.spec["each/layer/both/forward_layer"]
+    bias = both.weights["bias"] + 0.1
+    wrong = made.part.spec.with_layer(
+        both.with_weights(bias=bias), "each/layer/both/forward_layer"
+    )
+    broken = partial.Remains(
+        made.whole, verify.Network(wrong), made.model, made.inputs, made.fed, made.cut
+    )
+    monkeypatch.setattr("verify.checks.against_keras.remains_of", lambda *_: broken)
+    report = verify.check(path, partial=True)
+    assert report.verdict is Verdict.FAIL
+    assert report.first_mismatch.name == "each/layer/both"
+    assert "each/layer/both" in {x.name for x in report.coverage.unproved}

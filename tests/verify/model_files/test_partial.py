@@ -624,3 +624,57 @@ def test_a_model_inside_that_is_given_a_mask_stays_one_layer():
     )
     whole = opened(read_architecture(config, partial=True), config)
     assert list(whole.layers) == ["input", "inner"]
+
+
+def test_a_legacy_file_tells_by_names_what_several_unread_layers_have():
+    inner = own_config()
+    inner["config"]["name"] = "inner"
+    inner["config"]["layers"].append(own("last", use_bias=True))
+    config = sequential(input_layer(None, TIME, INPUTS), inner)
+    structure = read_architecture(config, partial=True)
+    weights = [*own_weights(), random_weights([(OUTPUTS, 2), (2,)], 9)]
+    order = ("lstm", "own", "dense", "last")
+    flat = [array for arrays in weights for array in arrays]
+    names = [
+        f"{name}/weight_{k}:0"
+        for name, arrays in zip(order, weights, strict=True)
+        for k in range(len(arrays))
+    ]
+    # what is not trained stands at the end, in a file, whose ever it is
+    flat.append(moving := np.full(3, 0.7, "float32"))
+    names.append("own/moving_mean:0")
+    source = LegacyWeights(structure, {"inner": flat}, "m.h5", {"inner": names})
+    spec = read_model(config, source, source="m.h5", keras_version="2.2", partial=True)
+    weights[1].append(moving)
+    for path, arrays in zip(order, weights, strict=True):
+        found = list(spec[f"inner/{path}"].weights.values())
+        assert len(found) == len(arrays)
+        for ours, expected in zip(found, arrays, strict=True):
+            np.testing.assert_array_equal(ours, expected)
+    for telling in ({}, {"inner": [f"w_{k}" for k in range(len(flat))]}):
+        with pytest.raises(ModelFileError, match="do not say which of them belong"):
+            LegacyWeights(structure, {"inner": flat}, "m.h5", telling)
+
+
+def test_a_model_inside_time_distributed_is_opened_beside_it():
+    steps = sequential(
+        input_layer(None, INPUTS),
+        layer("Dense", "first", units=UNITS),
+        own(),
+        layer("Dense", "second", units=OUTPUTS),
+    )
+    config = sequential(
+        input_layer(None, TIME, INPUTS),
+        layer("TimeDistributed", "each", layer=steps),
+        layer("LSTM", "lstm", units=UNITS),
+    )
+    root = read_architecture(config, partial=True)
+    whole = opened(root, config)
+    inside = [f"each/layer/{name}" for name in ("first", "own", "second")]
+    assert [node.layer for node in whole.nodes] == ["each", *inside, "lstm"]
+    (place,) = whole.steps
+    assert refs_of(whole.nodes[1])[0].place == place
+    assert whole.steps[place] == TensorRef("input", 0, 0)
+    assert whole.declared[place] == ((None, INPUTS), "float32")
+    assert refs_of(whole.nodes[-1])[0].place == ("each", 0, 0)
+    assert whole.paths[inside[0]] == inside[0]

@@ -11,6 +11,7 @@ from support.nets import random_weights
 
 import verify
 from verify.__main__ import main
+from verify.model.graph import map_structure
 
 pytestmark = pytest.mark.keras
 
@@ -198,3 +199,63 @@ def test_the_only_input_may_be_given_by_its_name():
             found = verify.load(model).predict(given)
             np.testing.assert_allclose(found, expected, atol=1e-6)
             assert verify.check(model, given).verdict is verify.Verdict.PASS
+
+
+def turned(structure):
+    """Return the same structure with the keys of every dict the other way round."""
+    if isinstance(structure, dict):
+        return {key: turned(structure[key]) for key in reversed(structure)}
+    if isinstance(structure, (list, tuple)):
+        return type(structure)([turned(one) for one in structure])
+    return structure
+
+
+@pytest.mark.filterwarnings("ignore:When providing:UserWarning")  # keys and names
+@pytest.mark.filterwarnings("ignore:.*does not support masking:UserWarning")
+@pytest.mark.parametrize("how", nestings())
+@pytest.mark.parametrize("order", [lambda given: given, turned])
+def test_a_model_inside_is_given_its_inputs_in_their_structure(how, order, tmp_path):
+    import keras
+    from keras import layers
+
+    nested = nestings()[how]
+    a, b, c = (keras.Input((4, 3), name=name) for name in "abc")
+    each = [layers.LSTM(2)(a), layers.GRU(3)(b), layers.SimpleRNN(2)(c)]
+    inside = keras.Model(nested(a, b, c), layers.concatenate(each), name="inside")
+    x = [keras.Input((4, 3), name=name) for name in "pqr"]
+    given = order(nested(layers.Masking()(x[0]), x[1], x[2] * 2))
+    model = keras.Model(x, layers.Dense(2)(inside(given)))
+    model.set_weights(random_weights([w.shape for w in model.get_weights()], 0))
+    arrays = np.random.default_rng(0).normal(size=(3, 5, 4, 3)).astype("float32")
+    arrays[0, 1, 2:] = 0
+    expected = model.predict(list(arrays), verbose=0)
+    model.save(tmp_path / "m.keras")
+    for one in (model, tmp_path / "m.keras"):
+        ours = verify.load(one).predict(list(arrays))
+        np.testing.assert_allclose(ours, expected, atol=1e-6)
+        assert verify.check(one, list(arrays)).verdict is verify.Verdict.PASS
+    swapped = verify.load(model).predict([arrays[0], arrays[2] * 2, arrays[1] / 2])
+    assert np.abs(swapped - expected).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ([0, {"z": 1, "q": [2]}], "[array, {'z': array, 'q': [array]}]"),
+        ({"a": 0, "z": [1]}, "{'a': array, 'z': [array]}"),
+        ([0, 1], "[array, array]"),
+        (0, "array"),
+    ],
+)
+def test_inputs_in_another_structure_are_refused_with_both(given, found):
+    import keras
+    from keras import layers
+
+    a, b, c = (keras.Input((4, 3), name=name) for name in "abc")
+    each = [layers.LSTM(2)(one) for one in (a, b, c)]
+    net = verify.load(keras.Model([a, {"z": b, "r": [c]}], layers.concatenate(each)))
+    x = np.zeros((3, 2, 4, 3), "float32")
+    with pytest.raises(verify.DataError) as error:
+        net.predict(map_structure(lambda k: x[k], given))
+    wanted = "expected inputs in the structure [a, {'z': b, 'r': [c]}]"
+    assert str(error.value) == f"{wanted}. Received: {found}"

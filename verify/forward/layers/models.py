@@ -16,6 +16,7 @@ from verify.model.graph import (
     MaskOf,
     TensorRef,
     flatten,
+    in_order,
     map_structure,
     refs_of,
     tensor_refs,
@@ -158,15 +159,6 @@ def _last_reads(graph: Graph) -> dict[int, list[tuple[str, int, int]]]:
     for place, number in last.items():
         found.setdefault(number, []).append(place)
     return found
-
-
-def in_order(expected: Any, given: Any) -> list[Any]:
-    """Return inputs as a flat list, in the order of the model's inputs."""
-    if not isinstance(given, Mapping):
-        return flatten(given)
-    if isinstance(expected, Mapping):
-        return [given[key] for key in expected]
-    return [given[ref.layer] for ref in flatten(expected)]
 
 
 KINDS: tuple[type[LayerType], ...] = (InputLayer, Sequential, Functional)
