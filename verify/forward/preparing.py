@@ -122,7 +122,7 @@ def _structure(spec: ModelSpec) -> str:
     values = inputs.values() if isinstance(inputs, Mapping) else inputs
     if all(isinstance(one, TensorRef) for one in values):
         return ""
-    return f"inputs in the structure {_structure_text(inputs)}"
+    return f"{len(spec.inputs)} inputs in the structure {_structure_text(inputs)}"
 
 
 def _structure_text(x: Any) -> str:

@@ -257,5 +257,5 @@ def test_inputs_in_another_structure_are_refused_with_both(given, found):
     x = np.zeros((3, 2, 4, 3), "float32")
     with pytest.raises(verify.DataError) as error:
         net.predict(map_structure(lambda k: x[k], given))
-    wanted = "expected inputs in the structure [a, {'z': b, 'r': [c]}]"
+    wanted = "expected 3 inputs in the structure [a, {'z': b, 'r': [c]}]"
     assert str(error.value) == f"{wanted}. Received: {found}"
