@@ -259,7 +259,8 @@ class _Fill:
         own = self.own.get(one.ref)
         if one.steps is not None:
             return self._steps(one, made, before)
-        if own is not None and own.value.shape == made.shape:
+        infinite = own is not None and not _is_finite(own.value)
+        if own is not None and own.value.shape == made.shape and not infinite:
             value = own.value.astype(made.dtype)
             if one.masked and own.mask is not None:
                 value = _padded(value, own.mask)
@@ -273,6 +274,7 @@ class _Fill:
             noise = np.random.default_rng(1).normal(size=made.shape)
             value = np.roll(like.value, 1, axis=0) + noise * np.std(like.value) / 10
             words = "numbers like those that {} is given, in place of what it returns"
+        words += " (in Keras NaN or infinite numbers)" * infinite
         if not one.masked:
             return value.astype(made.dtype), f"{words}, without a mask"
         masks = [t.mask for t in tensors if t.mask is not None]
@@ -329,10 +331,12 @@ class _Fill:
         size = next((array.shape[1] for array in known if array.ndim > 1), OPEN_SIZE)
         for x in layers:
             if x.name not in inputs:
-                inputs[x.name] = _random(x, rows, size)
+                inputs[x.name] = self._like(_random(x, rows, size))
         found = {}
         try:
             taken = self.whole.prepare([inputs[x.name] for x in layers])
+            if not keras_bridge.private.holds_calls(live):
+                return {}
             calls = {c.key: c for c in keras_bridge.KerasModel(live, 32).calls(taken)}
         except VerifyError:
             return {}
@@ -347,6 +351,16 @@ class _Fill:
                 found[ref] = Tensor(np.asarray(call.outputs[k]), call.masks[k])
         return found
 
+    def _like(self, made: Array) -> Array:
+        """Return numbers or words for an input that only unread layers take.
+
+        What was made for the layers behind them is what these layers know.
+        """
+        stood = (self.inputs[one.name] for one in self.stand_ins)
+        kind = made.dtype.kind
+        fits = (x for x in stood if x.shape == made.shape and x.dtype.kind == kind)
+        return next(fits, made).astype(made.dtype)
+
 
 def _is_like(value: Array, made: Array) -> bool:
     """Return whether numbers may stand for those of an input."""
@@ -354,9 +368,14 @@ def _is_like(value: Array, made: Array) -> bool:
         value.shape == made.shape
         and is_float(value)
         and is_float(made)
-        and bool(np.isfinite(value).all())
+        and _is_finite(value)
         and bool(np.any(value))
     )
+
+
+def _is_finite(value: Array) -> bool:
+    """Return whether no number is NaN or infinite."""
+    return not is_float(value) or bool(np.isfinite(value).all())
 
 
 def _some_padding(shape: Sequence[int], mask: Array | None) -> Array:

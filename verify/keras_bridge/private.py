@@ -80,7 +80,10 @@ def graph_of(model: Any) -> Any:
 
 def operations_of(model: Any) -> list[Any]:
     """Return layers and raw operations of a model, a Sequential's input included."""
-    return list(_attribute(graph_of(model), "operations", "_operations"))
+    graph = graph_of(model)
+    if hasattr(model, "_functional") and graph is model:  # Keras calls them one by one
+        return list(_attribute(model, "_layers"))
+    return list(_attribute(graph, "operations", "_operations"))
 
 
 def parts_of(model: Any) -> list[Any]:

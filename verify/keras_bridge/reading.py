@@ -109,11 +109,11 @@ def _refuse_custom(model: Any, partial: bool) -> None:
             f"{where}: it has never been built, so it has no weights. Call it once, or "
             "begin it with keras.Input"
         )
-    if sequential and private.graph_of(model) is model:
+    if sequential and private.graph_of(model) is model and not partial:
         raise UnsupportedError(
             f"{where}: Keras calls its layers one by one, because one of them has no "
             "outputs of known shape. Begin it with keras.Input, and give each class of "
-            "your own a call"
+            "your own a call and, inside TimeDistributed, a compute_output_shape"
         )
 
 

@@ -282,7 +282,7 @@ def _of_gates(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[Blind
 
 
 def _of_masks(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[BlindSpot]:
-    """Yield what masks hide that mask no step, or only steps at the end."""
+    """Yield what masks hide that mask no step, every step, or only steps at the end."""
     masks = [mask for mask in flatten(values.mask) if isinstance(mask, np.ndarray)]
     if not masks:
         yield BlindSpot(
@@ -304,6 +304,14 @@ def _of_masks(path: str, layer: LayerSpec, values: LayerTrace) -> Iterator[Blind
             frozenset({Need.MASKED_STEPS}),
             "give rows with padding",
             warns=False,
+        )
+    elif not mask.any():
+        yield BlindSpot(
+            path,
+            f"{layer}: its mask is false at every step of every row, so that no step "
+            "was computed, and no mistake in it can show",
+            frozenset(Need),
+            "give rows with steps that are not padding",
         )
     elif np.array_equal(mask, np.logical_and.accumulate(mask, axis=1)):
         yield BlindSpot(

@@ -182,7 +182,7 @@ class ConfigUpgrader:
             layers = [self.with_calls(layer, layers) for layer in layers]
             config, layers, notes = expand_operations(config, layers)
             self.notes += notes
-        layers = [_with_float_embeddings(layer) for layer in layers]
+        layers = [_with_float_dtype(layer) for layer in layers]
         package = str(entry.get("module") or "keras").split(".")[0]
         custom = package not in ("keras", "tf_keras", "tensorflow") or ">" in str(
             entry.get("registered_name")  # a class of the user is "package>Class"
@@ -299,7 +299,7 @@ class ConfigUpgrader:
         if isinstance(config.get("cells"), list):
             config["cells"] = [self.layer(cell) for cell in config["cells"]]
         if isinstance(config.get("layer"), Mapping):
-            config["layer"] = _with_float_embeddings(config["layer"])
+            config["layer"] = _with_float_dtype(config["layer"])
         modern = {"registered_name": None, **entry}
         modern.setdefault("module", _default_module(entry, config))
         return {**modern, "class_name": class_name, "config": config}
@@ -419,9 +419,14 @@ class ConfigUpgrader:
         )
 
 
-def _with_float_embeddings(entry: Any) -> Any:
-    """Return a layer without the dtype of its ids, which Keras 2.0 wrote as its own."""
-    if isinstance(entry, Mapping) and entry.get("class_name") == "Embedding":
+def _with_float_dtype(entry: Any) -> Any:
+    """Return a layer without the dtype of its ids as its own.
+
+    Keras 2.0 wrote that of what an Embedding takes, and Keras 2 writes that of what a
+    Discretization returns. It has no effect on the outputs there; Keras 3 would cast.
+    """
+    kinds = ("Embedding", "Discretization")
+    if isinstance(entry, Mapping) and entry.get("class_name") in kinds:
         config = entry.get("config")
         if isinstance(config, Mapping) and config.get("dtype") in ("int32", "int64"):
             return {**entry, "config": {**config, "dtype": "float32"}}

@@ -211,3 +211,27 @@ def test_heads_that_are_grouped_in_turn_are_recognised():
     by_hand = Network(other).predict(x, dtype="float64")
     np.testing.assert_allclose(wrong, by_hand, rtol=1e-12)
     assert np.abs(wrong - Network(spec).predict(x, dtype="float64")).max() > 1e-3
+
+
+@pytest.mark.parametrize("class_name", ["Dot", "ops.Matmul"])
+def test_scores_of_a_product_that_are_divided_are_recognised(class_name):
+    layers = [given("one", QUERIES, WIDTH), given("two", QUERIES, WIDTH)]
+    attended = made("ops.Matmul", "attended")
+    if class_name == "Dot":
+        layers += [made("Dot", "scores", axes=[2, 2]), made("Softmax", "weights")]
+        calls = {"scores": (["one", "two"],), "weights": "scores"}
+    else:
+        layers += [
+            made("ops.Transpose", "turned", axes=[0, 2, 1]),
+            made("ops.Matmul", "scores"),
+            made("ops.Softmax", "weights", axis=-1),
+        ]
+        calls = {"turned": "two", "scores": ("one", "turned"), "weights": "scores"}
+    spec = net(
+        [*layers, attended], {**calls, "attended": ("weights", "two")}, "attended"
+    )
+    q, v = x = X[:2]
+    scores = q @ v.swapaxes(1, 2)
+    assert np.abs(computed(spec, x) - softmax(scores) @ v).max() < 1e-6
+    wanted = {"scores divided by the root of the width"}
+    assert named(spec, x, softmax(scores / np.sqrt(WIDTH)) @ v, 1e-6) == wanted

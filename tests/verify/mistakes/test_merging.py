@@ -161,3 +161,35 @@ def test_sequences_that_are_zeroed_where_they_are_masked_are_named():
     # zeros that enter the Dense come out as its bias
     entered = np.where((ids != 0)[..., None], right, layers[3].weights["bias"])
     assert named(spec, ids, entered) == {"zero_output_for_mask True"}
+
+
+OPERATIONS = [
+    ("Absolute", np.abs(ONE), ONE**2, "square instead of absolute value"),
+    ("Square", ONE**2, np.abs(ONE), "absolute value instead of square"),
+    ("Mean", ONE.mean(1), ONE.sum(1), "sum instead of mean"),
+    ("Mean", ONE.mean(1), ONE.max(1), "maximum instead of mean"),
+    ("Sum", ONE.sum(1), ONE.mean(1), "mean instead of sum"),
+    ("Max", ONE.max(1), ONE.mean(1), "mean instead of maximum"),
+    ("Var", ONE.var(1), ONE.std(1), "standard deviation instead of variance"),
+    ("Std", ONE.std(1), ONE.var(1), "variance instead of standard deviation"),
+]
+
+
+@pytest.mark.parametrize(("operation", "right", "wrong", "name"), OPERATIONS)
+def test_an_operation_in_the_place_of_another_is_named(operation, right, wrong, name):
+    reduces = {"axis": 1} if right.ndim == 1 else {}
+    layers = [given("one", WIDTH), made(f"ops.{operation}", "op", **reduces)]
+    spec = net(layers, {"op": "one"}, "op")
+    assert np.abs(computed(spec, [ONE]) - right).max() < 1e-6
+    assert named(spec, [ONE], wrong, 1e-6) == {name}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("Maximum", "Minimum"), ("Minimum", "Maximum")]
+)
+def test_the_other_of_two_numbers_is_named(one, other):
+    layers = [given("one", WIDTH), given("two", WIDTH), made(f"ops.{one}", "op")]
+    spec = net(layers, {"op": ("one", "two")}, "op")
+    words = {"Maximum": "greater", "Minimum": "lesser"}
+    name = f"{words[other]} of two numbers instead of {words[one]} of two numbers"
+    assert named(spec, X, getattr(np, other.lower())(ONE, TWO)) == {name}

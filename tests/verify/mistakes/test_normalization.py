@@ -89,3 +89,37 @@ def test_statistics_of_more_rows_than_a_search_looks_at_are_named():
     report = compare_outputs(Network(BATCHED), x, outputs.astype(np.float32))
     found = report.diagnosis.explanations[0]
     assert found.mistake == "statistics of all rows instead of the moving ones"
+
+
+@pytest.mark.parametrize("add", ["Add", "ops.Add"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_sum_that_is_normalised_in_part_is_named(add, first):
+    """Behind it a Dense, so that the order of the calls matters."""
+    rng = np.random.default_rng(5)
+    a, b = x = [rng.normal(size=(6, 4)) for _ in range(2)]
+    norm = made("LayerNormalization", "norm", (4,), (4,), epsilon=1e-3)
+    dense = made("Dense", "dense", (4, 2), (2,), units=2)
+    (gamma, beta), (kernel, bias) = (
+        [w.astype(float) for w in layer.weights.values()] for layer in (norm, dense)
+    )
+
+    def normalised(z):
+        gap = z - z.mean(1, keepdims=True)
+        return gamma * gap / np.sqrt(z.var(1, keepdims=True) + 1e-3) + beta
+
+    both = ("one", "norm") if not first else ("one", "two")
+    args = (list(both),) if add == "Add" else both
+    calls = {"add": args, "norm": "add"} if first else {"norm": "two", "add": args}
+    layers = [given("one", 4), given("two", 4), norm, made(add, "add"), dense]
+    spec = net(layers, {**calls, "dense": "norm" if first else "add"}, "dense")
+    post, pre, other = normalised(a + b), a + normalised(b), b + normalised(a)
+    right = (post if first else pre) @ kernel + bias
+    assert np.abs(computed(spec, x) - right).max() < 1e-6
+    if first:
+        names = ["second summand normalised", "first summand normalised"]
+        for name, wrong in zip(names, (pre, other), strict=True):
+            wanted = {f"{name} instead of the sum"}
+            assert named(spec, x, wrong @ kernel + bias, 1e-6) == wanted
+    else:
+        wanted = {"sum normalised instead of one summand"}
+        assert named(spec, x, post @ kernel + bias, 1e-6) == wanted

@@ -34,6 +34,7 @@ from verify.mistakes.catalogue import (
     masks,
     merging,
     normalization,
+    operations,
     pooling,
     precision,
     states,
@@ -67,6 +68,7 @@ MUTATION_OPERATORS: tuple[MutationOperator, ...] = (
     *attention.MUTATION_OPERATORS,
     *pooling.MUTATION_OPERATORS,
     *merging.MUTATION_OPERATORS,
+    *operations.MUTATION_OPERATORS,
     *normalization.MUTATION_OPERATORS,
     *activations.MUTATION_OPERATORS,
     *windows.MUTATION_OPERATORS,
@@ -87,6 +89,7 @@ MODEL_OPERATORS: tuple[ModelOperator, ...] = (
     *layers.MODEL_OPERATORS,
     *attention.MODEL_OPERATORS,
     *merging.MODEL_OPERATORS,
+    *normalization.MODEL_OPERATORS,
     *inputs.MODEL_OPERATORS,
     *dropout.MODEL_OPERATORS,
     *precision.MODEL_OPERATORS,
@@ -195,9 +198,10 @@ def _mutant(mistake: Mistake, path: str, model: ModelSpec) -> Mutant:
 
 
 def same(a: LayerSpec, b: LayerSpec) -> bool:
-    """Say whether a change has left options, overrides and weights as they were."""
+    """Say whether a change has left class, options, overrides and weights alone."""
     return (
-        a.options == b.options
+        a.class_name == b.class_name
+        and a.options == b.options
         and a.overrides == b.overrides
         and all(np.array_equal(a.weights[k], b.weights[k]) for k in a.weights)
         and all(same(a.sublayers[k], b.sublayers[k]) for k in a.sublayers)

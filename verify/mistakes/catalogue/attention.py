@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 
 from verify.forward.layers.attention import weighed
-from verify.mistakes.catalogue.graphs import Arguments, GraphCall, graph_calls
+from verify.mistakes.catalogue.graphs import (
+    Arguments,
+    GraphCall,
+    graph_calls,
+    tensors,
+)
 from verify.mistakes.catalogue.mistake import (
     Change,
     Mistake,
@@ -18,9 +23,11 @@ from verify.mistakes.catalogue.mistake import (
     Mutant,
     MutationOperator,
     Need,
+    on_outputs,
     on_weights,
 )
 from verify.model.arrays import Array
+from verify.model.graph import Node, refs_of
 from verify.model.spec import LayerSpec, ModelSpec
 
 ATTENTION = ("Attention", "AdditiveAttention", "MultiHeadAttention")
@@ -328,10 +335,45 @@ def wrong_groups(layer: LayerSpec) -> Iterator[Mistake]:
         )
 
 
+def scores_scaled(spec: ModelSpec) -> Iterator[Mutant]:
+    """Yield scores that are divided by a root where the model has none.
+
+    They are products of two tensors that go straight into a softmax.
+    """
+    for call in graph_calls(spec, "Dot", "ops.Matmul"):
+        both = tensors(call.arguments)
+        shape = call.shape(both[0]) if len(both) == 2 else None
+        place = (call.node.layer, call.node.index, 0)
+        takers = [n for n in call.graph.nodes if place in {r.place for r in refs_of(n)}]
+        if shape is None or not takers or any(not _is_softmax(call, n) for n in takers):
+            continue
+        axes = call.layer.options.get("axes", -1)
+        axis = axes[0] if isinstance(axes, (list, tuple)) else axes
+        width = shape[axis]
+        if width is None or width < 2:
+            continue
+        scaled = on_outputs(partial(np.multiply, 1 / math.sqrt(width)))
+        yield Mutant(
+            "scores divided by the root of the width",
+            call.path,
+            f"the scores are divided by sqrt({width}); the model gives them to the "
+            "softmax as they are",
+            "do not scale the product",
+            spec.with_layer(scaled(call.layer), call.path),
+            common=True,
+        )
+
+
+def _is_softmax(call: GraphCall, node: Node) -> bool:
+    layer = call.model.sublayers[node.layer]
+    softmaxes = layer.class_name in ("Softmax", "ops.Softmax")
+    return softmaxes or layer.options.get("activation") == "softmax"
+
+
 MUTATION_OPERATORS: tuple[MutationOperator, ...] = (
     wrong_groups,
     wrong_masks,
     wrong_scores,
     wrong_projections,
 )
-MODEL_OPERATORS: tuple[ModelOperator, ...] = (wrong_arguments,)
+MODEL_OPERATORS: tuple[ModelOperator, ...] = (wrong_arguments, scores_scaled)

@@ -101,9 +101,10 @@ class GraphCall:
         node = replace(self.node, args=(), kwargs=change(self.arguments))
         nodes = list(self.graph.nodes)
         nodes[self.number] = node
-        return self._with_graph(replace(self.graph, nodes=tuple(nodes)))
+        return self.with_graph(replace(self.graph, nodes=tuple(nodes)))
 
-    def _with_graph(self, graph: Graph) -> ModelSpec:
+    def with_graph(self, graph: Graph) -> ModelSpec:
+        """Return the whole model with another graph in the place of this one."""
         model = replace(self.model, graph=graph)
         if not self.inside:
             return replace(self.spec, root=model)

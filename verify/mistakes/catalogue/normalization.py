@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,10 +11,13 @@ import numpy as np
 
 from verify.forward.layers.base import Run, from_front
 from verify.forward.layers.normalization import as_it_came, at_least_float32
+from verify.mistakes.catalogue.graphs import GraphCall, graph_calls, tensors
 from verify.mistakes.catalogue.mistake import (
     Call,
     Change,
     Mistake,
+    ModelOperator,
+    Mutant,
     MutationOperator,
     Need,
     on_call,
@@ -22,7 +26,15 @@ from verify.mistakes.catalogue.mistake import (
 from verify.mistakes.catalogue.time import PREDICT_BATCH_ROWS
 from verify.model.arrays import Array
 from verify.model.dtypes import POLICIES
-from verify.model.spec import LayerSpec
+from verify.model.graph import (
+    Graph,
+    Node,
+    TensorRef,
+    map_structure,
+    refs_of,
+    tensor_refs,
+)
+from verify.model.spec import LayerSpec, ModelSpec
 
 EPSILONS = {
     1e-3: "Keras's default",
@@ -375,9 +387,102 @@ def wrong_layer_statistics(layer: LayerSpec) -> Iterator[Mistake]:
     )
 
 
+def wrong_residuals(spec: ModelSpec) -> Iterator[Mutant]:
+    """Yield one summand normalised instead of a sum, or a sum instead of one summand.
+
+    A block of a Transformer adds its input and normalises the sum, or normalises before
+    it adds.
+    """
+    for call in graph_calls(spec, *NORMALIZATIONS):
+        (given,) = tensors(call.arguments)[:1]
+        makes = (node for node in call.graph.nodes if _result(node) == given)
+        add = next((node for node in makes if _adds(call, node)), None)
+        if add is not None and _only_taker(call.graph, given) == call.node:
+            one, other = refs_of(add)
+            if call.alike(one, other):
+                for kept, normalised, which in (
+                    (one, other, "second"),
+                    (other, one, "first"),
+                ):
+                    yield Mutant(
+                        f"{which} summand normalised instead of the sum",
+                        call.path,
+                        f"the {which} summand is normalised and the other added to it; "
+                        "the model normalises their sum",
+                        "add first, and normalise the sum",
+                        _in_turn(call, add, call.node, normalised, kept),
+                        common=True,
+                    )
+        place = _result(call.node)
+        add = _only_taker(call.graph, place)
+        if add is not None and _adds(call, add):
+            kept = next(ref for ref in refs_of(add) if ref != place)
+            if call.alike(kept, given):
+                yield Mutant(
+                    "sum normalised instead of one summand",
+                    call.path,
+                    "both are added before they are normalised; the model normalises "
+                    "one of them",
+                    "normalise first, and add the other to it",
+                    _in_turn(call, call.node, add, given, kept),
+                    common=True,
+                )
+
+
+def _result(node: Node) -> TensorRef:
+    return TensorRef(node.layer, node.index, 0)
+
+
+def _adds(call: GraphCall, node: Node) -> bool:
+    """Return whether a call adds two tensors."""
+    kind = call.model.sublayers[node.layer].class_name
+    return kind in ("Add", "ops.Add") and len(set(refs_of(node))) == 2
+
+
+def _only_taker(graph: Graph, ref: TensorRef) -> Node | None:
+    """Return the only call that takes a tensor, None if others or nobody do."""
+    takers = [node for node in graph.nodes if ref in refs_of(node)]
+    if len(takers) != 1 or ref in tensor_refs(graph.outputs):
+        return None
+    return takers[0]
+
+
+def _in_turn(
+    call: GraphCall, first: Node, second: Node, given: TensorRef, kept: TensorRef
+) -> ModelSpec:
+    """Return the model with two calls of which one takes the other in another order.
+
+    `second` is computed on `given`, and `first` on what it returns. `kept` is what is
+    added.
+    """
+
+    def on(node: Node, ref: TensorRef) -> Node:
+        if node is call.node:
+            arguments = {**call.arguments, "inputs": ref}
+            return replace(node, args=(), kwargs=arguments)
+        kind = call.model.sublayers[node.layer].class_name
+        args = ([kept, ref],) if kind == "Add" else (kept, ref)
+        return replace(node, args=args, kwargs={})
+
+    def moved(leaf: Any) -> Any:
+        return _result(first) if leaf == _result(second) else leaf
+
+    nodes = []
+    for node in call.graph.nodes:
+        if node is second:
+            nodes += [on(second, given), on(first, _result(second))]
+        elif node is not first:
+            args = map_structure(moved, node.args)
+            kwargs = map_structure(moved, dict(node.kwargs))
+            nodes.append(replace(node, args=args, kwargs=kwargs))
+    outputs = map_structure(moved, call.graph.outputs)
+    return call.with_graph(replace(call.graph, nodes=tuple(nodes), outputs=outputs))
+
+
 MUTATION_OPERATORS: tuple[MutationOperator, ...] = (
     wrong_epsilon,
     wrong_parameters,
     wrong_statistics,
     wrong_layer_statistics,
 )
+MODEL_OPERATORS: tuple[ModelOperator, ...] = (wrong_residuals,)
