@@ -18,11 +18,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from inspect import getsourcefile
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,6 +42,7 @@ Kind = TypeVar("Kind", bound=type[LayerType])
 GUARDED = (
     *("read_options", "children", "check", "weight_shapes", "non_trainable"),
     *("formula", "by_name", "notes", "call", "passes_masks", "compute_mask"),
+    "initial",
 )
 """Methods of a `LayerType` whose exceptions are reported as errors in one line."""
 
@@ -270,7 +271,7 @@ def load_layers(path: str) -> list[str]:
 
 def _home_of(kind: type) -> str:
     with contextlib.suppress(TypeError, OSError):
-        return getsourcefile(kind) or kind.__module__
+        return inspect.getsourcefile(kind) or kind.__module__
     return kind.__module__
 
 
@@ -285,10 +286,33 @@ def _made(name: str, kind: type[LayerType], home: str) -> LayerType:
     vars(made)["class_name"] = name
     listed = f"Name it in options or inert of its LayerType ({Path(home).name})"
     vars(made)["options_listed"] = listed
+    if kind.arguments is LayerType.arguments:
+        vars(made)["arguments"] = _arguments_of(name, kind)
     for method in GUARDED:
-        vars(made)[method] = _guarded(getattr(made, method), name, home)
+        if hasattr(made, method):
+            vars(made)[method] = _guarded(getattr(made, method), name, home)
     vars(made)["call"] = _returning_arrays(made.call, name)
     return made
+
+
+def _arguments_of(name: str, kind: type[LayerType]) -> tuple[str, ...]:
+    """Return what the ``call`` of a layer type takes after `run` and `layer`.
+
+    A mask is handed to a layer that takes one.
+    """
+    parameters = list(inspect.signature(kind.call).parameters.values())[3:]
+    named = [
+        p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    if not named:
+        if parameters:
+            return LayerType.arguments
+        raise DataError(
+            f"verify.register('{printable(name)}'): expected a method call(self, run, "
+            "layer, inputs), with what Keras's call takes in the place of inputs. "
+            f"Received: call{inspect.signature(kind.call)}"
+        )
+    return tuple(name for name in named if name != "training")
 
 
 def _guarded(method: Callable[..., Any], name: str, home: str) -> Callable[..., Any]:

@@ -109,7 +109,10 @@ def _refuse_custom(model: Any, partial: bool) -> None:
             f"{where}: it has never been built, so it has no weights. Call it once, or "
             "begin it with keras.Input"
         )
-    if sequential and private.graph_of(model) is model and not partial:
+    no_call = import_keras().layers.Layer.call
+    inside = private.layers_inside(model, itself=False)
+    callable_ = all(type(layer).call is not no_call for layer in inside)
+    if sequential and private.graph_of(model) is model and not (partial and callable_):
         raise UnsupportedError(
             f"{where}: Keras calls its layers one by one, because one of them has no "
             "outputs of known shape. Begin it with keras.Input, and give each class of "

@@ -417,7 +417,8 @@ class _Diagnosing:
             yield from near_presentations(case.ours, case.observed, names)
         if isinstance(case.x, Inputs) and case.fits(case.ours):
             yield from telling_ids(self.spec, case.x, ~case.wrong_rows)
-        yield from hints(self.spec)
+        if self.port:
+            yield from hints(self.spec)
 
     def _names(self) -> list[str]:
         """Return the names of what was observed."""

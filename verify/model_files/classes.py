@@ -113,15 +113,17 @@ def unread_layer(
     name = config.get("name", entry.get("name", free))
     if not isinstance(name, str) or not name:
         raise error
-    where = f"Layer '{printable(config.get('name', class_name))}'"
-    where = f"{where} ({printable(class_name)}): "
+    told = str(error)
+    for shown in (config.get("name", class_name), name):
+        where = f"Layer '{printable(shown)}' ({printable(class_name)}): "
+        told = told.removeprefix(where)
     return LayerSpec(
         name=name,
         class_name=UNREAD,
         options={},
         trainable=bool(config.get("trainable", True)),
         own_class=class_name.rpartition(">")[2] or class_name,
-        unread=str(error).removeprefix(where),
+        unread=told,
     )
 
 

@@ -40,7 +40,7 @@ from verify.model_files.told_shapes import merged, told_shape, without_time
 INSIDE = "a layer inside it cannot be read"
 BEHIND = "the shape of what it is given by {} is not known"
 UNFIT = "it cannot be computed on what is known of its inputs ({})"
-UNCALLED = "the model does not call it on the way to its outputs"
+UNCALLED = "no call on the way to the outputs takes what it returns"
 
 MOST_TRIES = 24
 """Combinations of shapes that are tried for the inputs of one call, at most."""

@@ -119,8 +119,8 @@ def legacy_parts(contents: Hdf5Contents) -> Iterator[Part]:
                     raise _of_another_class(contents, part, named)
                 yield part
             except ModelFileError:
-                known = {*RECURRENT, *KNOWN_NAMES}
-                if base in known or "recurrent_kernel" in weight_names:
+                loops = "recurrent_kernel" in weight_names and not _is_other(base)
+                if base in {*RECURRENT, *KNOWN_NAMES} or loops:
                     raise
                 shapes = " ".join(shape_text(a.shape) for a in arrays)
                 yield unknown_layer(name, shapes)
@@ -434,11 +434,28 @@ def _part(
         return Part(name, "LayerNormalization", options, size, size,
                      alternatives="its epsilon (here 0.001)")  # fmt: skip
     shapes = " ".join(shape_text(a.shape) for a in arrays)
-    raise refusal(
+    raise _unrecognised(
         contents,
+        name,
+        base,
         f"layer '{printable(name)}' has arrays {join_and(names)} of {shapes}, which no "
         "layer has that is guessed",
     )
+
+
+def _is_other(base: str) -> bool:
+    """Return whether a layer has the default name of a class that is not guessed."""
+    return base in CLASS_NAMES and base not in {*RECURRENT, *KNOWN_NAMES}
+
+
+def _unrecognised(
+    contents: Hdf5Contents, name: str, base: str, why: str
+) -> ModelFileError:
+    """Return the error for a layer whose class is not guessed, or for its arrays."""
+    if _is_other(base):
+        why = f"layer '{printable(name)}' is called {CLASS_NAMES[base]}, which is not "
+        why += "guessed"
+    return refusal(contents, why)
 
 
 def _recurrent(
@@ -456,8 +473,10 @@ def _recurrent(
     gates = width // units if units and not width % units else 0
     known = dict(RECURRENT.values())
     if gates not in known or some[0].shape[1] != width:
-        raise refusal(
+        raise _unrecognised(
             contents,
+            name,
+            base,
             f"the arrays of layer '{printable(name)}' are those of no recurrent layer",
         )
     class_name = known[gates]

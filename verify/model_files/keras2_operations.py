@@ -36,6 +36,7 @@ from verify.model_files.operation_emitter import (
     SizeOf,
     is_tensor,
     made_dtype,
+    tensors_behind,
 )
 from verify.model_files.tensorflow_functions import FUNCTIONS
 from verify.model_files.tensorflow_nodes import read_node
@@ -187,10 +188,8 @@ class _Graph:
                 known = isinstance(refusal, Refused)
                 reason = str(refusal) if known else "its call cannot be read"
                 made.append(_refused(called, entry, function, reason))
-                inputs = [_tensor(p) for p in self._places(node)]
-                made[-1]["inbound_nodes"] = [
-                    {"args": [self._resolved_or_kept(x) for x in inputs], "kwargs": {}}
-                ]
+                given = [x for p in self._places(node) for x in self._tensors_at(p)]
+                made[-1]["inbound_nodes"] = [{"args": given, "kwargs": {}}]
                 results = [_tensor((called, 0, j)) for j in range(_MOST_OUTPUTS)]
             else:
                 made += emitter.entries
@@ -235,9 +234,12 @@ class _Graph:
         model = self.names[place[0]].get("class_name") in MODEL_CLASSES
         return _tensor((place[0], place[1] - model, place[2]))
 
-    def _resolved_or_kept(self, tensor: Any) -> Any:
-        value = self.values.get(_place(tensor), tensor)
-        return value if is_tensor(value) else tensor
+    def _tensors_at(self, place: Place) -> list[Any]:
+        """Return the tensor at a place, or those whose shape stands there."""
+        try:
+            return tensors_behind(self._resolved(place))
+        except Refused:
+            return [_tensor(place)]
 
     def _renamed(self, item: Any) -> Any:
         """Return an entry whose calls refer to the new operations."""

@@ -79,6 +79,17 @@ def is_tensor(value: Any) -> bool:
     return isinstance(value, Mapping) and value.get("class_name") == "__keras_tensor__"
 
 
+def tensors_behind(value: Any) -> list[Any]:
+    """Return the tensors in a value, or of whose shapes it is made."""
+    found = []
+    for leaf in _leaves(value):
+        sized = leaf.rows if isinstance(leaf, FoldedRows) else leaf
+        tensor = sized.tensor if isinstance(sized, (ShapeOf, SizeOf)) else sized
+        if is_tensor(tensor):
+            found.append({k: v for k, v in tensor.items() if k != "dtype"})
+    return found
+
+
 def made_dtype(value: Any) -> str | None:
     """Return the dtype of a tensor that `Emitter` made, or None for another value."""
     return value.get("dtype") if is_tensor(value) else None

@@ -467,16 +467,25 @@ def _unclaimed(
     partial : bool
         As for `read_file`.
     """
-    claimed = {
-        group
+    places = [
+        (layer, place)
         for layer, place in all_places(
             read_architecture(config, partial=partial), weights
         )
         if isinstance(place, SavedWeights)
+    ]
+    claimed = {
+        group
+        for layer, place in places
         for part in REGISTRY[layer.class_name].weight_groups
         for group in place.groups(part)
     }
-    found = unclaimed_weights(weights.contents, claimed)
+    unread = tuple(f"{place.place}/" for layer, place in places if layer.unread)
+    found = {
+        group: arrays
+        for group, arrays in unclaimed_weights(weights.contents, claimed).items()
+        if not group.startswith(unread)  # what is inside is a part of such a layer
+    }
     for group, arrays in found.items():
         if shapes_fit(arrays, expected):
             return (

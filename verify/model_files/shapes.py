@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from verify.errors import DataError, ModelFileError, printable
-from verify.forward.evaluate import Evaluation, cast_to
+from verify.forward.evaluate import Evaluation, LayerTrace, cast_to, value_of
 from verify.forward.outlines import outline
 from verify.model.dtypes import dtype_of
 from verify.model.graph import map_structure
@@ -105,9 +105,18 @@ def _dry_run(root: LayerSpec, k: int, size: int) -> dict[str, tuple[Any, Any]]:
             ) from error
     run(root, inputs, at="")
     return {
-        path: (_shapes(trace.input), _shapes(trace.output))
+        path: (_shapes(_given(trace)), _shapes(trace.output))
         for path, trace in run.traces.items()
     }
+
+
+def _given(trace: LayerTrace) -> Any:
+    """Return the first argument of a call, or that after a number: in 1 - x it is x."""
+    first = trace.input
+    if trace.layer.class_name.startswith("ops.") and np.isscalar(first):
+        values = (map_structure(value_of, x) for x in trace.arguments.values())
+        return next((value for value in values if hasattr(value, "shape")), first)
+    return first
 
 
 def blank(shape: list[int], dtype: np.dtype[Any], size: int) -> Any:

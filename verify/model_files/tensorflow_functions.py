@@ -302,6 +302,14 @@ _REDUCTIONS = {
     "math.reduce_any": ("Any", False), "math.reduce_all": ("All", False),
 }  # fmt: skip
 
+
+def _einsum(e: Emitter, x: Any) -> Any:
+    raise Refused(
+        "Keras 2 writes its first operand down alone, so no program can tell the "
+        "others; tf.matmul is written whole"
+    )
+
+
 FUNCTIONS: Mapping[str, Program] = {
     **{name: _unary(kind) for name, kind in _ELEMENTWISE.items()},
     **{name: _binary(kind) for name, kind in _PAIRS.items()},
@@ -340,6 +348,7 @@ FUNCTIONS: Mapping[str, Program] = {
     "nn.moments": _moments,
     "math.argmax": _arg("Argmax"),
     "math.argmin": _arg("Argmin"),
+    "einsum": _einsum,
     "math.cumsum": _cumulative("Cumsum"),
     "math.cumprod": _cumulative("Cumprod"),
     **SHAPE_FUNCTIONS,

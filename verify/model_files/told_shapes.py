@@ -163,7 +163,7 @@ def _before(
 ) -> Shape | None:
     """Return what a layer was given, from the shape of what it returns."""
     name, options = layer.class_name, layer.options
-    if name == "Concatenate":
+    if name in ("Concatenate", "ops.Concatenate"):
         return _piece(node, ref, options.get("axis", -1), behind, known)
     if name == "Reshape" and not certain and -1 not in options["target_shape"]:
         return (None, math.prod(options["target_shape"]))
@@ -181,7 +181,7 @@ def _before(
         return (behind[0], *(moved[axis] for axis in sorted(moved)))
     if certain:
         return None
-    if name in SAME:
+    if name.removeprefix("ops.") in SAME:
         return behind
     if name.startswith(POOLS_AWAY) and not options.get("keepdims"):
         rank = int(name[-2]) if name[-1] == "D" else 1

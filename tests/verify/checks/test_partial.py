@@ -410,3 +410,77 @@ def test_a_wrong_layer_inside_time_distributed_fails(tmp_path, monkeypatch):
     assert report.verdict is Verdict.FAIL
     assert report.first_mismatch.name == "each/layer/both"
     assert "each/layer/both" in {x.name for x in report.coverage.unproved}
+
+
+@pytest.mark.keras
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
+def test_what_is_no_number_in_keras_is_not_fed():
+    import keras
+    from keras import layers
+
+    class Broken(layers.Layer):
+        def call(self, x):
+            return x / (0 * x)
+
+    model = keras.Sequential(
+        [
+            keras.Input((TIME, INPUTS)),
+            layers.LSTM(4, return_sequences=True, name="first"),
+            Broken(name="broken"),
+            layers.GRU(4, name="second"),
+        ]
+    )
+    report = verify.check(model, features(), partial=True)
+    assert report.verdict is Verdict.PARTIAL
+    assert report.coverage.recurrent == ("first", "second")
+    said = "in place of what it returns (in Keras NaN or infinite numbers), without a"
+    assert said in report.facts["inputs"]
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("dtype", ["string", "int32"])
+def test_what_is_asked_of_unread_layers_is_what_those_behind_them_know(dtype):
+    """Else every word would be unknown, and every step of the LSTM masked."""
+    import keras
+    from keras import layers
+
+    class Same(layers.Layer):
+        def call(self, x):
+            return x + "" if dtype == "string" else x + 0
+
+        def compute_output_spec(self, x):
+            return keras.KerasTensor(x.shape, dtype=dtype)
+
+    words = keras.Input((TIME,), dtype=dtype, name="words")
+    y = Same(name="same", dtype=dtype if dtype != "string" else None)(words)
+    if dtype == "string":
+        y = layers.StringLookup(vocabulary=["a", "b"], mask_token="")(y)
+    y = layers.Embedding(4, 3, mask_zero=True)(y)
+    model = keras.Model(words, layers.LSTM(4, name="lstm")(y))
+    report = verify.check(model, partial=True)
+    assert report.verdict is Verdict.PARTIAL
+    assert not [x for x in report.warnings if "at every step of every row" in x]
+    (lstm,) = [x for x in report.layers if x.name == "lstm"]
+    assert lstm.proof.max_diff > 0
+
+
+@pytest.mark.keras
+def test_an_input_that_unread_layers_alone_take_may_be_of_any_dtype():
+    """As the labels of a model that is trained by CTC."""
+    import keras
+    from keras import layers
+
+    class Cost(layers.Layer):
+        def call(self, y, labels):
+            return keras.ops.mean(y, axis=(1, 2)) + keras.ops.cast(
+                labels[:, 0], "float32"
+            )
+
+    for dtype in ("int32", "float32", "bool"):
+        x = keras.Input((TIME, INPUTS), name="image")
+        labels = keras.Input((4,), dtype=dtype, name="labels")
+        y = layers.LSTM(4, return_sequences=True, name="lstm")(x)
+        model = keras.Model([x, labels], Cost(name="cost")(y, labels))
+        report = verify.check(model, partial=True)
+        assert report.verdict is Verdict.PARTIAL
+        assert report.coverage.recurrent == ("lstm",)

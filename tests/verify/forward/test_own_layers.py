@@ -176,8 +176,8 @@ def test_a_file_that_is_not_there_is_refused(tmp_path, capsys):
             "in weight_shapes: AttributeError",
         ),
         (
-            "def call(self, run, layer, x): return x",
-            "mine.py: TypeError: Own.call() got an unexpected keyword argument",
+            "def call(self, run, layer, x, other): return x",
+            "mine.py: TypeError: Own.call() missing 1 required positional argument",
         ),
         (
             "options = {}\n    def call(self, run, layer, inputs): return inputs",

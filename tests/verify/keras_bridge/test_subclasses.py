@@ -203,3 +203,31 @@ def test_what_no_config_says_is_named(attribute):
         assert f"Layer 'pool' (MaxPooling1D) has a {attribute}" in report.reason
     else:
         assert "compiles it anew" in report.reason
+
+
+def test_a_sequential_without_a_graph_is_read_but_for_its_own_class():
+    """Keras knows no shape behind TimeDistributed of a class that tells none."""
+    import keras
+    from keras import Input, layers
+
+    class Own(layers.Layer):
+        def build(self, shape):
+            self.w = self.add_weight(shape=(shape[-1], 1))
+
+        def call(self, x):
+            return keras.ops.sum(x * keras.ops.tanh(x @ self.w), axis=1)
+
+    model = keras.Sequential(
+        [
+            Input((STEPS, 4, FEATURES)),
+            layers.TimeDistributed(Own(name="own"), name="each"),
+            layers.LSTM(3, name="lstm"),
+        ]
+    )
+    with pytest.raises(UnsupportedError, match="has a call of its own"):
+        verify.load(model)
+    model.predict(np.ones((2, STEPS, 4, FEATURES)), verbose=0)  # it is built so
+    assert verify.load(model, partial=True).spec["each"].unread
+    report = verify.check(model, partial=True)
+    assert report.verdict is verify.Verdict.PARTIAL
+    assert report.coverage.recurrent == ("lstm",)

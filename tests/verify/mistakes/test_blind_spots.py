@@ -166,3 +166,13 @@ def test_a_convolutional_lstm_has_mistakes_too():
     result = selftest(Network(model), x)
     caught = {r.mistake for r in result.results if r.caught}
     assert "kernel and recurrent kernel exchanged" in caught
+
+
+def test_a_mask_that_is_false_everywhere_is_said():
+    net, said = Network(words()), "its mask is false at every step of every row"
+    found = blind_spots(net, net.prepare(np.zeros((6, TIME), np.int32)), 6)
+    spots = [x for x in found if said in x.sentence]
+    assert [x.layer for x in spots] == ["rnn", "last"]
+    assert all(x.warns and x.lacks == frozenset(Need) for x in spots)
+    found = blind_spots(net, net.prepare(padded()), len(padded()))
+    assert not [x for x in found if said in x.sentence]

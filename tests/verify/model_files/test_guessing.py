@@ -648,3 +648,28 @@ def test_one_name_in_two_layers_of_a_file_of_keras_2_is_refused(tmp_path):
     two = {**rnn(4, 3, 4, "b/lstm_1"), "b/dense_1/kernel": (4, 3)}
     text = refused(legacy(tmp_path / "w.h5", {"a": one, "b": two}))
     assert "layers inside others are joined, or have one name" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "shapes"),
+    [
+        ("conv_lstm2d", "conv_lstm2d/cell", [(3, 3, 1, 16), (3, 3, 4, 16)]),
+        ("rnn", "rnn/cell/cells/gru_cell", [(4, 15), (5, 15), (2, 15)]),
+        ("conv2d", "conv2d", [(3, 3, 1, 8), (8,)]),
+    ],
+)
+def test_a_class_that_is_not_guessed_is_named(tmp_path, name, place, shapes):
+    layers = {place: shapes, "gru/cell": [(3, 6), (2, 6), (2, 6)]}
+    if name == "rnn":
+        layers["rnn/cell/cells/lstm_cell"] = [(4, 16), (4, 16), (16,)]
+    text = refused(saved(tmp_path / "m.weights.h5", layers))
+    said = {"conv_lstm2d": "ConvLSTM2D", "rnn": "RNN", "conv2d": "Conv2D"}[name]
+    assert f"layer '{name}' is called {said}, which is not guessed" in text
+
+
+def test_a_loop_that_is_not_guessed_is_left_open_in_a_legacy_file(tmp_path):
+    other = {"k/kernel": (3, 3, 1, 16), "k/recurrent_kernel": (3, 3, 4, 16)}
+    layers = {"conv_lstm2d_1": other, "a": rnn(4, 3, 4), "dense_1": dense(4, 2)}
+    guess = read_guess(legacy(tmp_path / "w.h5", layers))
+    asked = " | ".join(guess.open_questions)
+    assert "conv_lstm2d_1: its class, which no array says (here UnknownLayer" in asked

@@ -462,3 +462,40 @@ def test_the_dtype_of_ids_is_not_that_of_an_embedding(tmp_path):
     layers = verify.load(path).spec.root.sublayers
     assert layers["embedding_input"].options["dtype"] == "int32"
     assert verify.check(path).verdict is verify.Verdict.PASS
+
+
+def test_the_dtype_of_bins_is_not_that_in_which_numbers_are_compared(tmp_path):
+    """Keras 2 writes int64 for what a Discretization returns; Keras 3 casts to it."""
+    loop = {"name": "gru", "units": 3, "reset_after": True}
+    bins = {"name": "bins", "bin_boundaries": [-1.0, 0.25, 1.0], "dtype": "int64"}
+    bins |= {"output_mode": "int", "trainable": True}
+    words = {"name": "words", "input_dim": 4, "output_dim": 3}
+    entry = {"batch_input_shape": [None, 6], "dtype": "float32", "name": "x"}
+    layers = [
+        {"class_name": "InputLayer", "config": entry},
+        {"class_name": "Discretization", "config": bins},
+        {"class_name": "Embedding", "config": words},
+        {"class_name": "GRU", "config": loop},
+    ]
+    config = {"class_name": "Sequential", "config": {"name": "m", "layers": layers}}
+    shapes = [(4, 3)], [(3, 9), (3, 9), (2, 9)]
+    arrays = {
+        name: random_weights(some, k)
+        for k, (name, some) in enumerate(zip(("words", "gru"), shapes, strict=True))
+    }
+    path = old_file(tmp_path / "m.h5", config, {"bins": [], **arrays}, "2.15.0")
+    x = np.float32([[-1.5, -0.5, 0.1, 0.3, 0.9, 1.5], [-1.0, 0.25, 1.0, 0, 2, -2]])
+    trace = verify.load(path).trace(x)
+    assert trace["bins"].output.tolist() == [[0, 1, 1, 2, 2, 3], [1, 2, 3, 1, 3, 0]]
+    report = verify.check(path, x)
+    assert report.verdict is verify.Verdict.PASS, report.to_text()
+
+
+def test_bins_of_whole_numbers_are_refused_in_keras_3():
+    """There predict cuts fractions off first on TensorFlow, and a call does not."""
+    import keras
+
+    x = keras.Input((6,))
+    bins = keras.layers.Discretization([0.5, 1.5], dtype="int64", name="bins")
+    with pytest.raises(UnsupportedError, match=r"'bins' .*option 'dtype' expects a dt"):
+        verify.load(keras.Model(x, bins(x)))

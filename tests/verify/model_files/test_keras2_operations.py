@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from support.nets import GivenWeights
 
 import verify
 from verify.errors import UnsupportedError
-from verify.model_files.config import read_model
+from verify.model.graph import refs_of
+from verify.model_files.config import read_architecture, read_model
+from verify.model_files.cuts import cut
 from verify.model_files.keras2_config import upgrade_config
 from verify.tolerance.compare import compare
 
@@ -360,7 +363,11 @@ def test_slices_of_every_kind_pick_what_numpy_picks(parts, dots):
         ("nn.relu", x(slope=2), "its argument slope=2 has no equivalent"),
         ("compat.v1.squeeze", x(), "without an axis it may remove that of the rows"),
         ("reshape", x(shape=["ids", 0, 0]), "its sizes must be numbers"),
-        ("einsum", ["_CONSTANT_VALUE", -1, "ab,bc->ac", {}], "tf.einsum of TensorFlow"),
+        (
+            "einsum",
+            ["_CONSTANT_VALUE", -1, "ab,bc->ac", {}],
+            "tf.einsum of TensorFlow is not supported: Keras 2 writes its first oper",
+        ),
         (
             "__operators__.getitem",
             x(slice_spec=[written(slice(None)), ["ids", 0, 0]]),
@@ -498,3 +505,39 @@ def test_the_dtype_of_an_operation_of_keras_3_in_an_h5_file_is_no_policy():
     (made,) = [e for e in upgraded["config"]["layers"] if e.get("name") == "op"]
     assert made["module"] == "keras.ops"
     assert made["config"]["dtype"] is None
+
+
+def test_an_operation_that_is_refused_keeps_the_tensors_behind_shapes():
+    """Each context is repeated as often as there are steps, which no file says."""
+    whole = {"start": None, "stop": None, "step": None}
+    row = ["y", 0, 0, {"slice_spec": [whole, 0]}]
+    axis, times = {"axis": -1}, [1, ["steps", 0, 0], 1]
+    operations = (
+        operation("shape", "shape", x()),
+        operation("steps", "__operators__.getitem", ["shape", 0, 0, {"slice_spec": 1}]),
+        operation("row", "__operators__.getitem", row),
+        operation("one", "expand_dims", ["row", 0, 0, {"axis": 1}]),
+        operation("tile", "tile", ["one", 0, 0, {"multiples": times}]),
+        operation("joined", "concat", [["x", 0, 0, axis], ["tile", 0, 0, axis]]),
+        {
+            "class_name": "LSTM",
+            "config": {"name": "lstm", "units": 4},
+            "name": "lstm",
+            "inbound_nodes": [[["joined", 0, 0, {}]]],
+        },
+    )
+    upgraded = upgrade_config(graph(*operations), "keras2", partial=True)
+    root = read_architecture(upgraded.config, partial=True)
+    (tile,) = [layer for _, layer in root.walk() if layer.unread]
+    assert tile.name == "tile"
+    assert "multiples must be a whole number" in tile.unread
+    (node,) = [node for node in root.graph.nodes if node.layer == "tile"]
+    behind = {ref.layer.partition(".")[0] for ref in refs_of(node)}
+    assert behind == {"one", "x"}
+    weights = {"kernel": floats(2 * FEATURES, 16), "recurrent_kernel": floats(4, 16)}
+    weights["bias"] = floats(16)
+    lstm = replace(root.sublayers["lstm"], weights=weights)
+    remains = cut(root.replaced("lstm", lstm), upgraded.config)
+    assert "lstm" in remains.layers
+    shape = remains.stand_ins["tile_output"].layer.options["batch_shape"]
+    assert shape == (None, TIME, FEATURES)

@@ -26,6 +26,7 @@ from support.nets import (
     spec,
     write_keras_file,
 )
+from support.own_layers import own_config, own_file
 
 import verify
 from verify import ModelFileError, UnsupportedError
@@ -102,9 +103,9 @@ def test_weight_groups_are_named_as_keras_names_them(name):
     assert snake_case(name) == to_snake_case(name)
 
 
-def refused(path, kind=ModelFileError) -> str:
+def refused(path, kind=ModelFileError, **options) -> str:
     with pytest.raises(kind) as caught:
-        verify.load(path)
+        verify.load(path, **options)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -702,3 +703,15 @@ def test_an_input_layer_that_is_no_input_of_the_model_is_named(tmp_path, read):
     config["config"] |= {"input_layers": [["old", 0, 0], ["new", 0, 0]]}
     path = write_keras_file(tmp_path / "m.keras", config, weights)
     assert [x.name for x in verify.load(path).spec.inputs] == ["old", "new"]
+
+
+def test_weights_inside_a_layer_that_is_not_read_are_not_offered_to_another(tmp_path):
+    """They have the shapes that the layer before misses, but are not left over."""
+    path, _ = own_file(tmp_path / "m.keras")
+    config = own_config()
+    config["config"]["layers"][1]["config"]["units"] = UNITS + 1
+    text = refused(
+        replace_member(path, "config.json", json.dumps(config).encode()), partial=True
+    )
+    assert "config and weights disagree" in text
+    assert "claims" not in text

@@ -160,7 +160,7 @@ class Discretization(LayerType):
             *("int", "one_hot", "multi_hot", "count"), default="int"
         ),
         "sparse": SPARSE,
-        "dtype": Option(_float_dtype, None),
+        "dtype": Option(_float_dtype, None, "floats"),
     }
     inert = frozenset({"num_bins", "epsilon"})
     casts_outputs = False

@@ -122,7 +122,7 @@ class ConvLSTMCell(Cell):
             f"c = f * c + i * c_hat; h = o * {phi}(c)",
         ]
 
-    def unrounded_step(self, layer: LayerSpec) -> Step:
+    def unrounded_step(self, layer: LayerSpec, run: Run | None = None) -> Step:
         options, weights = layer.options, layer.weights
         data_format = options["data_format"]
         kernel, recurrent = weights["kernel"], weights["recurrent_kernel"]

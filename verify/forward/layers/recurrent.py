@@ -131,7 +131,7 @@ class Loop(LayerType):
         if mask is not None:
             mask = mask_of_steps(layer, mask, states, shapes_alone=run.outlining)
         name_loop(layer.name)
-        loop = run.loop(layer) or self.time_loop(layer)
+        loop = run.loop(layer) or self.time_loop(layer, run)
         if run.outlining:
             loop = outlined(loop)
         rows, time = sequences.shape[:2]
@@ -154,11 +154,11 @@ class Loop(LayerType):
             return (result.output, *after)
         return result.output
 
-    def time_loop(self, layer: LayerSpec) -> TimeLoop:
+    def time_loop(self, layer: LayerSpec, run: Run | None = None) -> TimeLoop:
         """Return the loop over time that evaluates the equations of the cell."""
         kind, cell = self.cell(layer)
         dtype = working(POLICIES[cell.policy].compute)
-        step, over_time = kind.step(cell), layer.overrides.get("scan", scan)
+        step, over_time = kind.step(cell, run), layer.overrides.get("scan", scan)
 
         def loop(x: Array, *arguments: Any, **options: Any) -> Scan:
             result: Scan = over_time(

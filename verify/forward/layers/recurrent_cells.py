@@ -52,8 +52,11 @@ class Cell(LayerType):
     arguments = ("inputs", "states")
 
     @abstractmethod
-    def unrounded_step(self, layer: LayerSpec) -> Step:
-        """Return the equations of a step with the weights and activations filled in."""
+    def unrounded_step(self, layer: LayerSpec, run: Run | None = None) -> Step:
+        """Return the equations of a step with the weights and activations filled in.
+
+        `run` is what `OwnCell` calls the code of a user's with.
+        """
 
     @abstractmethod
     def equations(self, layer: LayerSpec) -> list[str]:
@@ -69,9 +72,9 @@ class Cell(LayerType):
         zeros = np.zeros(shape, dtype=working(POLICIES[layer.policy].compute))
         return (zeros,) * len(self.state_names)
 
-    def step(self, layer: LayerSpec) -> Step:
+    def step(self, layer: LayerSpec, run: Run | None = None) -> Step:
         """Return the step of the layer, which for 16 bits rounds inputs and results."""
-        step, compute = self.unrounded_step(layer), POLICIES[layer.policy].compute
+        step, compute = self.unrounded_step(layer, run), POLICIES[layer.policy].compute
         if compute not in HALF_DTYPES:
             return step
 
@@ -93,7 +96,7 @@ class Cell(LayerType):
         self, options: Mapping[str, Any]
     ) -> Mapping[str, tuple[int | None, ...]]:
         units = options["units"]
-        width = len(GATES[self.class_name]) * units
+        width = len(GATES[type(self).class_name]) * units  # also of a registered cell
         shapes: dict[str, tuple[int | None, ...]] = {
             "kernel": (None, width),
             "recurrent_kernel": (units, width),
@@ -103,6 +106,8 @@ class Cell(LayerType):
         return shapes
 
     def formula(self, layer: LayerSpec) -> str:
+        if "kernel" not in layer.weights:  # a registered cell
+            return super().formula(layer)
         features, width = layer.weights["kernel"].shape
         units = layer.options["units"]
         bias = layer.weights.get("bias")
@@ -112,7 +117,12 @@ class Cell(LayerType):
         return f"{gates} gates x {each}" if gates > 1 else each
 
     def notes(self, layer: LayerSpec) -> list[str]:
-        """Return the columns of each gate, then the equations of a step."""
+        """Return the columns of each gate, then the equations of a step.
+
+        Nothing is known of a registered cell that computes something else.
+        """
+        if type(self).call is not Cell.call:
+            return []
         lines = []
         if len(layer.gates) > 1:
             lines.append(f"columns: {columns(layer.gates, layer.options['units'])}")
@@ -162,7 +172,7 @@ class SimpleRNNCell(Cell):
         phi = layer.options["activation"]
         return [f"h = {phi}(x @ kernel{bias} + h @ recurrent_kernel)"]
 
-    def unrounded_step(self, layer: LayerSpec) -> Step:
+    def unrounded_step(self, layer: LayerSpec, run: Run | None = None) -> Step:
         weights = _weights(layer)
         equations = layer.overrides.get("step", simple_rnn_step)
 
@@ -193,7 +203,7 @@ class LSTMCell(Cell):
             f"c = f * c + i * c_hat; h = o * {phi}(c)",
         ]
 
-    def unrounded_step(self, layer: LayerSpec) -> Step:
+    def unrounded_step(self, layer: LayerSpec, run: Run | None = None) -> Step:
         weights = _weights(layer)
         weights["recurrent_activation"] = function_of(layer, "recurrent_activation")
 
@@ -241,7 +251,7 @@ class GRUCell(Cell):
             "h = z * h + (1 - z) * h_hat: z keeps the old state",
         ]
 
-    def unrounded_step(self, layer: LayerSpec) -> Step:
+    def unrounded_step(self, layer: LayerSpec, run: Run | None = None) -> Step:
         weights = _weights(layer, rows=2)
         if weights["bias"].ndim == 1:  # reset_after=False stores the input row only
             weights["bias"] = np.stack(
@@ -308,9 +318,9 @@ class StackedRNNCells(Cell):
             for state in cell_type(cell).initial(cell, batch)
         )
 
-    def unrounded_step(self, layer: LayerSpec) -> Step:
+    def unrounded_step(self, layer: LayerSpec, run: Run | None = None) -> Step:
         cells = [
-            (key, cell_type(cell).step(cell), len(cell_type(cell).names(cell)))
+            (key, cell_type(cell).step(cell, run), len(cell_type(cell).names(cell)))
             for key, cell in layer.sublayers.items()
         ]
 
@@ -327,6 +337,62 @@ class StackedRNNCells(Cell):
         return step
 
 
+class OwnCell(Cell):
+    """Run the ``call`` of a registered cell for each step.
+
+    It takes the input of the step and the states, and returns the output and the new
+    states. The states are named by its ``state_names``, one ``h`` unless it says so.
+    ``initial`` returns the first ones; otherwise they are zeros, (batch, units) each.
+
+    Parameters
+    ----------
+    kind : LayerType
+        What is registered, an instance.
+    """
+
+    def __init__(self, kind: LayerType) -> None:
+        self._kind = kind
+
+    def names(self, layer: LayerSpec) -> tuple[str, ...]:
+        return tuple(getattr(self._kind, "state_names", ("h",)))
+
+    def initial(self, layer: LayerSpec, batch: int) -> tuple[Array, ...]:
+        own = getattr(self._kind, "initial", None)
+        if own is not None:
+            return tuple(flatten(own(layer, batch)))
+        if not isinstance(layer.options.get("units"), int):
+            raise UnsupportedError(
+                f"{layer}: expected an option 'units', or a method initial(layer, "
+                "batch) that returns the first states"
+            )
+        return super().initial(layer, batch) * len(self.names(layer))
+
+    def equations(self, layer: LayerSpec) -> list[str]:
+        return []
+
+    def formula(self, layer: LayerSpec) -> str:
+        return self._kind.formula(layer)
+
+    def unrounded_step(self, layer: LayerSpec, run: Run | None = None) -> Step:
+        from verify.forward.evaluate import Evaluation
+
+        names = self.names(layer)
+        assert run is not None
+        # layers inside the cell leave no trace: they would leave one for every step
+        inside = Evaluation(floatx=run.floatx, outlining=run.outlining)
+
+        def step(x: Array, states: tuple[Array, ...]) -> Stepped:
+            output, *after = flatten(self._kind.call(inside, layer, x, list(states)))
+            if len(after) != len(names):
+                raise ValueError(
+                    f"call returned {len(after)} states after the output; "
+                    f"expected {len(names)}: {', '.join(names)}"
+                )
+            return Stepped(output, tuple(after), dict(zip(names, after, strict=True)))
+
+        return step
+
+
 CELLS: Mapping[str, Cell] = {
     kind.class_name: kind
     for kind in (SimpleRNNCell(), LSTMCell(), GRUCell(), StackedRNNCells())
@@ -335,15 +401,28 @@ CELLS: Mapping[str, Cell] = {
 
 def cell_type(layer: LayerSpec) -> Cell:
     """Return the type of a cell that `require_cells` has accepted."""
-    return CELLS[layer.class_name]
+    known = CELLS.get(layer.class_name)
+    return OwnCell(_registered(layer)) if known is None else known
+
+
+def _registered(layer: LayerSpec) -> LayerType:
+    from verify.forward.layers import REGISTRY
+
+    return REGISTRY[layer.class_name]
+
+
+def _takes_states(layer: LayerSpec) -> bool:
+    """Return whether a layer is a cell: of Keras, or a registered one with states."""
+    return layer.class_name in CELLS or "states" in _registered(layer).arguments
 
 
 def require_cells(where: str, layer: LayerSpec) -> None:
     """Raise UnsupportedError unless the sublayers are one cell or more."""
     for inner in layer.sublayers.values():
-        if inner.class_name not in CELLS:
+        if not _takes_states(inner):
             raise UnsupportedError(
-                f"{where}: expected cells ({', '.join(CELLS)}). Received: {inner}"
+                f"{where}: expected cells ({', '.join(CELLS)}, or a registered class "
+                f"whose call takes states). Received: {inner}"
             )
     if not layer.sublayers:
         raise UnsupportedError(f"{where}: expected one cell or more. Received: none")

@@ -514,7 +514,8 @@ def meaning(call: LayerTrace, value: str) -> str:
         cell, _, name = value.rpartition("/")
         layer = layer.sublayers[cell] if cell else layer
     kind = layer.class_name.removesuffix("Cell")
-    return MEANINGS["LSTM" if kind.startswith("ConvLSTM") else kind][name]
+    known = MEANINGS.get("LSTM" if kind.startswith("ConvLSTM") else kind)
+    return "state of a registered cell" if known is None else known[name]
 
 
 def traces(net: Network, calls: Sequence[Inputs], dtype: str | None) -> list[Trace]:

@@ -6,6 +6,7 @@ all steps before the loop; `stepped` has what is left.
 
 from __future__ import annotations
 
+from verify.errors import UnsupportedError
 from verify.forward.layers.recurrent_cells import cell_type
 from verify.model.arrays import Array
 from verify.model.dtypes import HALF_DTYPES, POLICIES
@@ -26,9 +27,16 @@ def projected(cell: LayerSpec, x: Value) -> Value:
     Returns
     -------
     (batch, ..., gates * units)
+
+    Raises
+    ------
+    UnsupportedError
+        It is a registered cell.
     """
     if cell.class_name == "StackedRNNCells":
         return projected(next(iter(cell.sublayers.values())), x)
+    if cell.class_name.removesuffix("Cell") not in STEPS:
+        raise UnsupportedError(f"{cell}: it has no form in ONNX that is written")
     kernel = x.graph.constant(cell.weights["kernel"], "kernel")
     product = _half(cell, x).cast(kernel.dtype) @ kernel
     bias = cell.weights.get("bias")
@@ -49,8 +57,8 @@ def stepped(cell: LayerSpec, a: Value, states: States) -> tuple[Value, States]:
     """
     if cell.class_name == "StackedRNNCells":
         return _stacked(cell, a, states)
-    step = {"SimpleRNN": _simple, "LSTM": _lstm, "GRU": _gru}
-    output, after = step[cell.class_name.removesuffix("Cell")](cell, a, states)
+    step = STEPS[cell.class_name.removesuffix("Cell")]
+    output, after = step(cell, a, states)
     return _half(cell, output), tuple(_half(cell, state) for state in after)
 
 
@@ -129,3 +137,7 @@ def _gru(cell: LayerSpec, a: Value, states: States) -> tuple[Value, States]:
     h_hat = activated(cell, a_h + inner)
     h = z * h + (1 - z) * h_hat
     return h, (h,)
+
+
+STEPS = {"SimpleRNN": _simple, "LSTM": _lstm, "GRU": _gru}
+"""Class name of a layer, or of its cell without ``Cell`` -> what writes a step."""
