@@ -73,6 +73,33 @@ but not the cell state before tanh, which the specification bounds too | \
 in float32 without a word | `findings/onnxruntime-quantize-dynamic-leaves-gru.sh` |
 | OpenVINO 2026.4.1 | reads LSTM and GRU with HardSigmoid, LeakyRelu or Elu, and \
 cannot compile them | `findings/openvino-reads-activations-it-cannot-compile.sh` |
+| ONNX Runtime 1.32.0 | refuses a file with two recurrent nodes of equal inputs, one \
+for Y and one for Y_h, in one order of the two; a node with both outputs is safe | \
+`findings/onnxruntime-refuses-twin-recurrent-nodes.sh` |
+| tract 0.23.9 | ignores `direction` "reverse", `activations`, `clip` and \
+`input_forget`; "bidirectional" is right | \
+`findings/tract-takes-options-for-defaults.sh` |
+| MNN 3.6.1 | reads "reverse" forwards; a GRU or RNN with Y_h alone returns every step | \
+`findings/mnn-reads-reverse-forwards.sh` |
+| MNN 3.6.1 | GRU: computes `linear_before_reset=0` as another network than either | \
+`findings/mnn-gru-resets-after-the-product.sh` |
+| IREE 3.13.0 | ignores `sequence_lens`, and the peepholes of an LSTM | \
+`findings/iree-ignores-sequence-lengths.sh` |
+| IREE 3.13.0 | computes every recurrent activation but Tanh and Sigmoid as Relu | \
+`findings/iree-takes-unknown-activations-for-relu.sh` |
+| OpenCV 5.0.0 | "reverse": wrong last states of an LSTM, a GRU read forwards; \
+`sequence_lens` ignored by a GRU, and by an LSTM with initial states | \
+`findings/opencv-loses-directions-and-lengths.sh` |
+| LiteRT 2.3.0 | an LSTM operator with NONE, Keras's "linear": returns gate times \
+candidate, not gate times state; RELU is right | \
+`findings/tflite-lstm-is-safe-with-tanh-alone.sh` |
+| tflite-micro (of 2026-10-23) | an LSTM operator with any function but TANH: no \
+function before the state, and tanh behind it | \
+`findings/tflite-lstm-is-safe-with-tanh-alone.sh` |
+
+For a file that several runtimes are to read, write a reversed layer as one half of a
+bidirectional node, or turn its steps round outside of it, and ask one node for both Y
+and Y_h. `rnn-verify compare` tells what is left by the outputs that a runtime wrote.
 """
 """What no exporter is to blame for."""
 
