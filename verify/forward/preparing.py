@@ -84,45 +84,40 @@ def separated(spec: ModelSpec, x: Any) -> list[Array]:
         leaves = _leaves(x)  # as Keras takes them: [a, [b, c]]
         if len(leaves) == len(layers) and all(hasattr(y, "shape") for y in leaves):
             x = leaves
-    structure = _structure(spec)
     if isinstance(x, Mapping):
         own = [layer.name for layer in layers]
         names = own if set(x) == set(own) else names
         if set(x) != set(names):
-            wanted = f"inputs called {join_and(names)}"
             found = join_and([printable(key, 40) for key in x]) or "none"
-            raise DataError(
-                f"expected {structure or wanted}. "
-                f"Received: {_structure_text(x) if structure else found}"
-            )
+            raise _other_inputs(spec, x, f"inputs called {join_and(names)}", found)
         given = [x[name] for name in names]
     elif isinstance(x, (list, tuple)) and len(x) == len(layers):
         given = list(x)
     else:
         found = f"{len(x)}" if isinstance(x, (list, tuple)) else "one array"
-        wanted = (
-            f"{len(layers)} inputs ({join_and(names)}), as a list or a dict by their "
-            "names"
-        )
-        raise DataError(
-            f"expected {structure or wanted}. "
-            f"Received: {_structure_text(x) if structure else found}"
-        )
+        wanted = f"{len(layers)} inputs ({join_and(names)})"
+        wanted += ", as a list or a dict by their names"
+        raise _other_inputs(spec, x, wanted, found)
     return [
         _as_array(spec, layer, value)
         for layer, value in zip(layers, given, strict=True)
     ]
 
 
-def _structure(spec: ModelSpec) -> str:
-    """Return the structure of inputs as text if lists or dicts stand inside another."""
-    inputs = None if spec.root.graph is None else spec.root.graph.inputs
-    if inputs is None or isinstance(inputs, TensorRef):
-        return ""
+def _other_inputs(spec: ModelSpec, x: Any, wanted: str, found: str) -> DataError:
+    """Return the error for inputs of another number or other names.
+
+    Where lists or dicts stand inside another, it says both structures instead.
+    """
+    inputs = [] if spec.root.graph is None else spec.root.graph.inputs
     values = inputs.values() if isinstance(inputs, Mapping) else inputs
-    if all(isinstance(one, TensorRef) for one in values):
-        return ""
-    return f"{len(spec.inputs)} inputs in the structure {_structure_text(inputs)}"
+    if not isinstance(inputs, TensorRef) and any(
+        not isinstance(one, TensorRef) for one in values
+    ):
+        structure = _structure_text(inputs)
+        wanted = f"{len(spec.inputs)} inputs in the structure {structure}"
+        found = _structure_text(x)
+    return DataError(f"expected {wanted}. Received: {found}")
 
 
 def _structure_text(x: Any) -> str:

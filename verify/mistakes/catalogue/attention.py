@@ -366,8 +366,9 @@ def scores_scaled(spec: ModelSpec) -> Iterator[Mutant]:
 
 def _is_softmax(call: GraphCall, node: Node) -> bool:
     layer = call.model.sublayers[node.layer]
-    softmaxes = layer.class_name in ("Softmax", "ops.Softmax")
-    return softmaxes or layer.options.get("activation") == "softmax"
+    if layer.class_name == "Activation":
+        return bool(layer.options["activation"] == "softmax")
+    return layer.class_name in ("Softmax", "ops.Softmax")
 
 
 MUTATION_OPERATORS: tuple[MutationOperator, ...] = (
