@@ -26,6 +26,7 @@ from verify.checks._short_diagnosis import shorter_pair
 from verify.checks._time_chunks import TimeChunks, Undecided, compare_time_chunks
 from verify.checks._verdict import (
     ANEW,
+    FORMULAS_DIFFER,
     KEPT_FROM_BEFORE,
     NUMERICS_DIFFER,
     OLD_COPIES,
@@ -38,6 +39,7 @@ from verify.checks._verdict import (
     judge_time_chunks,
     jumping,
     make_report,
+    may_jump,
     on_untested,
     partial_verdict,
     proof_by_layers,
@@ -346,7 +348,10 @@ class KerasComparison(RowComparison):
         chunks: TimeChunks | None = None
         amplified: tuple[float, float] | None = None
         comparable = layers and result.finite and not result.undefined
-        if verdict is Verdict.INCONCLUSIVE and comparable and not jumps:
+        tied = reason == FORMULAS_DIFFER and not self.given
+        tied = tied and may_jump(self.net.spec, layers)
+        open_ = tied or (verdict is Verdict.INCONCLUSIVE and not jumps)
+        if open_ and comparable:
             try:
                 rows = some
                 if self.net.stateful:  # each row depends on those before it
@@ -364,7 +369,8 @@ class KerasComparison(RowComparison):
                 proof = max((x.proof for x in parts), key=_error_ratio)
                 numerics = max((x.numerics for x in parts), key=_error_ratio)
             except Undecided as why:
-                notes.append(f"no comparison in chunks: {why}")
+                if not tied:
+                    notes.append(f"no comparison in chunks: {why}")
         diagnosis = None
         if verdict is Verdict.FAIL and not self.untested:
             with doing("searching for the mistake"):

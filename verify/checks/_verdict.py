@@ -198,6 +198,16 @@ def jumping(spec: ModelSpec, layers: Sequence[LayerResult]) -> str:
     return JUMPS.format(layer=found[0]) if found and narrow and agree else ""
 
 
+def may_jump(spec: ModelSpec, layers: Sequence[LayerResult]) -> bool:
+    """Return whether a last bit may decide something, such as that a step is masked.
+
+    Then the whole model may differ while every layer agrees in float64 on Keras's own
+    inputs to it.
+    """
+    jumps = any(layer.class_name in JUMPING for _, layer in spec.walk())
+    return jumps and bool(layers) and all(layer.proof.matches for layer in layers)
+
+
 def judge_in_own_dtype(result: PartialResult) -> tuple[Verdict, str]:
     """Return the verdict of a comparison with a Keras that has no float64 answer.
 

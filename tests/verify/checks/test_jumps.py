@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -92,3 +93,58 @@ def test_in_float32_a_number_that_jumps_is_a_mistake(monkeypatch):
     predict = model.predict
     monkeypatch.setattr(model, "predict", lambda *a, **k: 1 - predict(*a, **k))
     assert verify.check(model, features(1)).verdict is Verdict.FAIL
+
+
+def decided_by_a_last_bit():
+    """Return a model that masks steps where a difference is exactly 0, and inputs.
+
+    The difference is that of 1 and of a vector's product with itself, each of length 1.
+    """
+    import keras
+    from keras import layers
+    from layer_cases.check import randomise
+
+    x = keras.Input((20,), name="x")
+    product = layers.Dot(axes=1, normalize=True, name="product")([x, x])
+    y = layers.Masking(name="masking")(layers.RepeatVector(3)(1.0 - product))
+    z = layers.Dense(2, name="dense")(x)
+    model = keras.Model(x, layers.Subtract(name="both")([layers.LSTM(2)(y), z]))
+    randomise(model)
+    return model, np.random.default_rng(3).normal(size=(64, 20)).astype("float32")
+
+
+def test_a_mask_that_the_last_bit_of_float64_decides_is_no_mistake():
+    model, x = decided_by_a_last_bit()
+    report = verify.check(model, x)
+    assert report.verdict is verify.Verdict.PASS, report.to_text()
+    assert "compared in chunks" in report.reason
+
+
+@pytest.mark.usefixtures("undiagnosed")
+@pytest.mark.parametrize("planted", ["weight", "wiring"])
+def test_a_mistake_beside_such_a_mask_fails(planted):
+    model, x = decided_by_a_last_bit()
+    net = verify.load(model)
+    if planted == "weight":
+        dense = net.spec["dense"]
+        wrong = dense.with_weights(bias=dense.weights["bias"] + 0.1)
+        spec = net.spec.with_layer(wrong)
+    else:
+        graph = net.spec.root.graph
+        nodes = [
+            replace(node, args=([*reversed(node.args[0])],))
+            if node.layer == "both"
+            else node
+            for node in graph.nodes
+        ]
+        root = replace(net.spec.root, graph=replace(graph, nodes=tuple(nodes)))
+        spec = replace(net.spec, root=root)
+    loaded = verify.Network(spec)
+    assert verify.check(model, x, loaded=loaded).verdict is verify.Verdict.FAIL
+
+
+@pytest.mark.usefixtures("undiagnosed")
+def test_without_a_layer_that_jumps_it_would_be_one():
+    model, x = decided_by_a_last_bit()
+    with patch.object(_keras_comparison, "may_jump", lambda *_: False):
+        assert verify.check(model, x).verdict is verify.Verdict.FAIL
