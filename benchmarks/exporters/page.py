@@ -79,8 +79,8 @@ for Y and one for Y_h, in one order of the two; a node with both outputs is safe
 | tract 0.23.9 | ignores `direction` "reverse", `activations`, `clip` and \
 `input_forget`; "bidirectional" is right | \
 `findings/tract-takes-options-for-defaults.sh` |
-| MNN 3.6.1 | reads "reverse" forwards; a GRU or RNN with Y_h alone returns every step | \
-`findings/mnn-reads-reverse-forwards.sh` |
+| MNN 3.6.1 | reads "reverse" forwards; a GRU or RNN with Y_h alone returns every \
+step | `findings/mnn-reads-reverse-forwards.sh` |
 | MNN 3.6.1 | GRU: computes `linear_before_reset=0` as another network than either | \
 `findings/mnn-gru-resets-after-the-product.sh` |
 | IREE 3.13.0 | ignores `sequence_lens`, and the peepholes of an LSTM | \
