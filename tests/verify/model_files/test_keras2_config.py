@@ -489,13 +489,3 @@ def test_the_dtype_of_bins_is_not_that_in_which_numbers_are_compared(tmp_path):
     assert trace["bins"].output.tolist() == [[0, 1, 1, 2, 2, 3], [1, 2, 3, 1, 3, 0]]
     report = verify.check(path, x)
     assert report.verdict is verify.Verdict.PASS, report.to_text()
-
-
-def test_bins_of_whole_numbers_are_refused_in_keras_3():
-    """There predict cuts fractions off first on TensorFlow, and a call does not."""
-    import keras
-
-    x = keras.Input((6,))
-    bins = keras.layers.Discretization([0.5, 1.5], dtype="int64", name="bins")
-    with pytest.raises(UnsupportedError, match=r"'bins' .*option 'dtype' expects a dt"):
-        verify.load(keras.Model(x, bins(x)))

@@ -133,16 +133,6 @@ def boundaries(value: Any) -> tuple[float, ...]:
     return found
 
 
-def _float_dtype(value: Any) -> None:
-    """Refuse a dtype of whole numbers; `verify.model_files.config` reads the others."""
-    if isinstance(value, str) and value.startswith(("int", "uint")):
-        raise Unexpected(
-            "a dtype of floats, or none: with one of whole numbers predict on "
-            "TensorFlow cuts the fractions off before it looks for bins, and a call of "
-            "the same model does not"
-        )
-
-
 class Discretization(LayerType):
     """Return the number of the bin that holds each ``x``: ``sum(boundaries <= x)``.
 
@@ -160,7 +150,6 @@ class Discretization(LayerType):
             *("int", "one_hot", "multi_hot", "count"), default="int"
         ),
         "sparse": SPARSE,
-        "dtype": Option(_float_dtype, None, "floats"),
     }
     inert = frozenset({"num_bins", "epsilon"})
     casts_outputs = False
