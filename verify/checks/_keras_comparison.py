@@ -348,10 +348,10 @@ class KerasComparison(RowComparison):
         chunks: TimeChunks | None = None
         amplified: tuple[float, float] | None = None
         comparable = layers and result.finite and not result.undefined
-        tied = reason == FORMULAS_DIFFER and not self.given
-        tied = tied and may_jump(self.net.spec, layers)
-        open_ = tied or (verdict is Verdict.INCONCLUSIVE and not jumps)
-        if open_ and comparable:
+        own = not self.given
+        tied = own and reason == FORMULAS_DIFFER and may_jump(self.net.spec, layers)
+        undecided = verdict is Verdict.INCONCLUSIVE and not jumps
+        if comparable and (undecided or tied):
             try:
                 rows = some
                 if self.net.stateful:  # each row depends on those before it

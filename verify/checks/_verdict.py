@@ -12,7 +12,7 @@ from verify.forward.network import Network
 from verify.model.arrays import Array
 from verify.model.backends import Rule
 from verify.model.dtypes import HALF_DTYPES, POLICIES
-from verify.model.spec import ModelSpec
+from verify.model.spec import LayerSpec, ModelSpec
 from verify.report.report import LayerResult, Report
 from verify.tolerance.compare import Comparison, Verdict, compare
 from verify.tolerance.error_bound import policy_format, unbounded, without_bound
@@ -192,7 +192,7 @@ def jumping(spec: ModelSpec, layers: Sequence[LayerResult]) -> str:
     layers : sequence of LayerResult
     """
     computed = {POLICIES[policy].compute for policy in spec.policies}
-    found = [layer for _, layer in spec.walk() if layer.class_name in JUMPING]
+    found = _jumping_layers(spec)
     narrow = not computed.isdisjoint(HALF_DTYPES)
     agree = bool(layers) and all(layer.matches for layer in layers)
     return JUMPS.format(layer=found[0]) if found and narrow and agree else ""
@@ -204,8 +204,12 @@ def may_jump(spec: ModelSpec, layers: Sequence[LayerResult]) -> bool:
     Then the whole model may differ while every layer agrees in float64 on Keras's own
     inputs to it.
     """
-    jumps = any(layer.class_name in JUMPING for _, layer in spec.walk())
-    return jumps and bool(layers) and all(layer.proof.matches for layer in layers)
+    agree = bool(layers) and all(layer.proof.matches for layer in layers)
+    return agree and bool(_jumping_layers(spec))
+
+
+def _jumping_layers(spec: ModelSpec) -> list[LayerSpec]:
+    return [layer for _, layer in spec.walk() if layer.class_name in JUMPING]
 
 
 def judge_in_own_dtype(result: PartialResult) -> tuple[Verdict, str]:

@@ -109,15 +109,20 @@ def _refuse_custom(model: Any, partial: bool) -> None:
             f"{where}: it has never been built, so it has no weights. Call it once, or "
             "begin it with keras.Input"
         )
-    no_call = import_keras().layers.Layer.call
-    inside = private.layers_inside(model, itself=False)
-    callable_ = all(type(layer).call is not no_call for layer in inside)
-    if sequential and private.graph_of(model) is model and not (partial and callable_):
+    has_graph = not sequential or private.graph_of(model) is not model
+    if not has_graph and not (partial and _can_be_called(model)):
         raise UnsupportedError(
             f"{where}: Keras calls its layers one by one, because one of them has no "
             "outputs of known shape. Begin it with keras.Input, and give each class of "
             "your own a call and, inside TimeDistributed, a compute_output_shape"
         )
+
+
+def _can_be_called(model: Any) -> bool:
+    """Return whether every layer of a model has a class that says what it computes."""
+    none = import_keras().layers.Layer.call
+    inside = private.layers_inside(model, itself=False)
+    return all(type(layer).call is not none for layer in inside)
 
 
 def _refuse_custom_layer(layer: Any) -> None:

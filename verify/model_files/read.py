@@ -309,7 +309,7 @@ def _with_config(
             upgraded = replace(upgraded, notes=(*upgraded.notes, *notes))
         notes = notes_on_lora(structure)
         upgraded = replace(upgraded, notes=(*upgraded.notes, *notes))
-        names = legacy_names(contents)
+        names = legacy_names(contents) if how.partial else {}
         weights = LegacyWeights(structure, arrays, shown, names)
     return _spec(upgraded, weights, path, version, how.partial)
 

@@ -247,23 +247,30 @@ def test_a_custom_model_taken_as_its_base_is_built_in_keras(tmp_path, capsys, ba
     assert f"(Mine) is taken as {base}; what the class adds" in capsys.readouterr().out
 
 
+def between_loops(own):
+    """Return a model with a layer of one's own between an LSTM and a GRU."""
+    import keras
+    from keras import layers
+
+    return keras.Sequential(
+        [
+            keras.Input((TIME, INPUTS)),
+            layers.LSTM(4, return_sequences=True, name="first"),
+            own,
+            layers.GRU(4, name="second"),
+        ]
+    )
+
+
 @pytest.mark.keras
 def test_a_live_model_feeds_what_its_own_layers_return():
-    import keras
     from keras import layers
 
     class Doubled(layers.Layer):
         def call(self, x):
             return 2 * x
 
-    model = keras.Sequential(
-        [
-            keras.Input((6, 3)),
-            layers.LSTM(4, return_sequences=True, name="first"),
-            Doubled(name="doubled"),
-            layers.GRU(4, name="second"),
-        ]
-    )
+    model = between_loops(Doubled(name="doubled"))
     report = verify.check(model, features(), partial=True)
     assert report.verdict is Verdict.PARTIAL
     assert report.coverage.recurrent == ("first", "second")
@@ -415,21 +422,13 @@ def test_a_wrong_layer_inside_time_distributed_fails(tmp_path, monkeypatch):
 @pytest.mark.keras
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
 def test_what_is_no_number_in_keras_is_not_fed():
-    import keras
     from keras import layers
 
     class Broken(layers.Layer):
         def call(self, x):
             return x / (0 * x)
 
-    model = keras.Sequential(
-        [
-            keras.Input((TIME, INPUTS)),
-            layers.LSTM(4, return_sequences=True, name="first"),
-            Broken(name="broken"),
-            layers.GRU(4, name="second"),
-        ]
-    )
+    model = between_loops(Broken(name="broken"))
     report = verify.check(model, features(), partial=True)
     assert report.verdict is Verdict.PARTIAL
     assert report.coverage.recurrent == ("first", "second")
@@ -466,7 +465,7 @@ def test_what_is_asked_of_unread_layers_is_what_those_behind_them_know(dtype):
 
 @pytest.mark.keras
 def test_an_input_that_unread_layers_alone_take_may_be_of_any_dtype():
-    """As the labels of a model that is trained by CTC."""
+    """Take labels, as a model does that is trained by CTC."""
     import keras
     from keras import layers
 

@@ -55,7 +55,7 @@ class Cell(LayerType):
     def unrounded_step(self, layer: LayerSpec, run: Run | None = None) -> Step:
         """Return the equations of a step with the weights and activations filled in.
 
-        `run` is what `OwnCell` calls the code of a user's with.
+        `run` tells `OwnCell` how the layers inside a cell are to be evaluated.
         """
 
     @abstractmethod
